@@ -1,0 +1,58 @@
+/**
+ * The journal's contract: what the replica needs of the log on its own disk.
+ *
+ * Operations are carried out in the order of their calls. `append` may be called again before an earlier one is on
+ * disk: everything waiting then goes out as one write and one sync.
+ */
+export interface Log {
+  /** First index that can be read, or `lastIndex + 1` of an empty log. */
+  readonly firstIndex: number
+  /** Last record appended (not: durable); 0 for an empty log. */
+  readonly lastIndex: number
+  readonly lastEpoch: number
+  /** Checksum of the last batch appended, 0 for an empty log: `previousChecksum` of the next. */
+  readonly lastChecksum: number
+  /** Log time of the last batch appended. */
+  readonly lastTimeMs: number
+  /** Last record that is durable. */
+  readonly durableIndex: number
+  /** Appended bytes that are not yet durable. */
+  readonly pendingBytes: number
+
+  /**
+   * Appends whole sealed batches that follow the last one; the caller has checked them. The bytes are kept, unchanged
+   * and uncopied, until they are written.
+   *
+   * @param bytes - One or more batches, end to end.
+   */
+  append(bytes: Buffer, firstIndex: number, lastIndex: number): void
+  /** Drops everything above `index`, which is the last record of a batch, or 0. Seen at once by the fields above. */
+  truncate(index: number): void
+  /**
+   * Whole batches from the one that begins at `fromIndex` on, as many as fit into `maxBytes`, but at least one;
+   * empty if `fromIndex` is above the last record. Checksums have been verified.
+   *
+   * @throws StoreError `STORE_LOG_GONE` if `fromIndex` is below `firstIndex`, `STORE_CORRUPT`.
+   */
+  read(fromIndex: number, maxBytes: number): Promise<Buffer>
+  /** The whole batch that holds record `index`. @throws StoreError as for {@link Log.read}. */
+  batchWith(index: number): Promise<Buffer>
+  /** Resolves once everything appended so far is durable. */
+  close(): Promise<void>
+}
+
+/** What a journal tells its owner. */
+export interface LogListener {
+  /** Bytes up to `index` were handed to the operating system; not durable yet. */
+  written(index: number): void
+  /** Records up to `index` are durable. Not called for records that a later `truncate` dropped. */
+  durable(index: number): void
+  /** A write, sync or close failed. Nothing more is reported; the process has to end (rule S29). */
+  failed(error: Error): void
+}
+
+/** Where an epoch begins in the log: the first record that its master sealed. */
+export interface EpochStart {
+  readonly epoch: number
+  readonly index: number
+}
