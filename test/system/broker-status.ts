@@ -1,0 +1,44 @@
+import { request } from 'node:http'
+import type { MemberStatus, StoreStatus } from '@levelmq/store'
+
+/** What `GET /status` answers, as far as these tests look at it. */
+export interface BrokerStatus extends StoreStatus {
+  readonly brokerName: string
+  readonly pid: number
+  readonly master: { readonly brokerName: string; readonly connectors: readonly unknown[] } | null
+}
+
+export interface Answer {
+  readonly status: number
+  readonly body: string
+}
+
+/** One GET on a broker's management port. No kept-alive connection: the broker behind may be another process by now. */
+export function get(port: number, path: string, timeoutMs = 1_000): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const asked = request({ host: '127.0.0.1', port, path, agent: false }, (response) => {
+      const chunks: Buffer[] = []
+      response.on('data', (chunk: Buffer) => chunks.push(chunk))
+      response.on('error', reject)
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString() }),
+      )
+    })
+    asked.setTimeout(timeoutMs, () =>
+      asked.destroy(new Error(`GET ${path} on port ${port}: no answer in ${timeoutMs} ms`)),
+    )
+    asked.on('error', reject)
+    asked.end()
+  })
+}
+
+export async function brokerStatus(port: number, timeoutMs?: number): Promise<BrokerStatus> {
+  const answer = await get(port, '/status', timeoutMs)
+  if (answer.status !== 200) throw new Error(`GET /status on port ${port}: ${answer.status} ${answer.body}`)
+  return JSON.parse(answer.body) as BrokerStatus
+}
+
+/** The line of `name` in a status. */
+export function memberOf(status: BrokerStatus, name: string): MemberStatus | undefined {
+  return status.members.find((member) => member.name === name)
+}

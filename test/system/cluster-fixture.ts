@@ -1,0 +1,299 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type BrokerStatus, brokerStatus, memberOf } from './broker-status.ts'
+import { type Exit, LevelMqProcess } from './child-process.ts'
+import { type PortBlock, reservePorts } from './port-block.ts'
+import { StompConnection } from './stomp-client.ts'
+import { waitFor } from './wait-for.ts'
+
+/** `levelmq.yaml` as an object; JSON is YAML. */
+export interface BrokerConfiguration {
+  brokerName: string
+  persistenceAdapter: { replicatedLevelDB: Record<string, unknown> }
+  transportConnectors: { name: string; uri: string }[]
+  managementContext: { host: string; port: number }
+  log: { level: string; format: string }
+  [key: string]: unknown
+}
+
+export interface ClusterOptions {
+  /** @defaultValue 3 */
+  readonly size?: number
+  /** @defaultValue `raft` */
+  readonly elector?: 'raft' | 'zookeeper'
+  /** Address of ZooKeeper for broker `n`, or for all. */
+  readonly zkAddress?: string | ((n: number) => string)
+  /** More keys of `replicatedLevelDB`, the same for all brokers. */
+  readonly store?: Readonly<Record<string, unknown>>
+  /** Changes what broker `n` is configured with. */
+  readonly configure?: (configuration: BrokerConfiguration, n: number) => void
+  /** Brokers to start, from 1. @defaultValue all */
+  readonly start?: readonly number[]
+}
+
+/** How long brokers in tests wait before they take a silent master for lost. */
+export const electionTimeoutMs = 1_000
+export const zkSessionTimeoutMs = 2_000
+
+let clusters = 0
+
+/**
+ * Brokers as processes of their own, on free ports, with their data in a temporary directory. Brokers are numbered
+ * from 1 and named `broker-1` and so on.
+ *
+ * Only {@link withCluster} and the kill script make one, and both see to it that it is stopped.
+ */
+export class Cluster {
+  readonly directory: string
+  readonly size: number
+  readonly #options: ClusterOptions
+  readonly #ports: PortBlock
+  readonly #processes = new Map<number, LevelMqProcess>()
+  readonly #zkPath: string
+  readonly #connections = new Set<StompConnection>()
+
+  private constructor(options: ClusterOptions, ports: PortBlock) {
+    this.#options = options
+    this.#ports = ports
+    this.size = options.size ?? 3
+    this.directory = mkdtempSync(join(tmpdir(), 'levelmq-test-'))
+    this.#zkPath = `/levelmq-test/${process.pid}-${Date.now()}-${++clusters}`
+    for (const n of this.numbers()) {
+      mkdirSync(this.home(n))
+      this.writeConfiguration(n, this.configuration(n))
+    }
+  }
+
+  /** Starts the brokers, without waiting for anything. */
+  static async start(options: ClusterOptions = {}): Promise<Cluster> {
+    const cluster = new Cluster(options, await reservePorts())
+    for (const n of options.start ?? cluster.numbers()) cluster.start(n)
+    return cluster
+  }
+
+  numbers(): number[] {
+    return Array.from({ length: this.size }, (_, i) => i + 1)
+  }
+
+  home(n: number): string {
+    return join(this.directory, name(n))
+  }
+
+  /** Where broker `n` keeps its store. */
+  storeDirectory(n: number): string {
+    return join(this.home(n), 'store')
+  }
+
+  configurationFile(n: number): string {
+    return join(this.home(n), 'levelmq.yaml')
+  }
+
+  stompPort(n: number): number {
+    return this.#ports.port(n)
+  }
+
+  managementPort(n: number): number {
+    return this.#ports.port(10 + n)
+  }
+
+  replicationPort(n: number): number {
+    return this.#ports.port(20 + n)
+  }
+
+  stompPorts(): number[] {
+    return this.numbers().map((n) => this.stompPort(n))
+  }
+
+  /** What the commands of `levelmq` are given to find the cluster. */
+  get failoverUri(): string {
+    return `failover:(${this.stompPorts()
+      .map((port) => `tcp://127.0.0.1:${port}`)
+      .join(',')})`
+  }
+
+  configuration(n: number): BrokerConfiguration {
+    const { elector = 'raft', zkAddress, store, configure } = this.#options
+    const election =
+      elector === 'raft'
+        ? { elector, peers: this.numbers().map((peer) => `127.0.0.1:${this.replicationPort(peer)}`) }
+        : {
+            elector,
+            zkAddress: typeof zkAddress === 'function' ? zkAddress(n) : zkAddress,
+            zkPath: this.#zkPath,
+            zkSessionTimeout: `${zkSessionTimeoutMs}ms`,
+          }
+    const configuration: BrokerConfiguration = {
+      brokerName: name(n),
+      persistenceAdapter: {
+        replicatedLevelDB: {
+          brokerName: 'test',
+          directory: this.storeDirectory(n),
+          replicas: this.size,
+          bind: `tcp://127.0.0.1:${this.replicationPort(n)}`,
+          hostname: '127.0.0.1',
+          electionTimeout: `${electionTimeoutMs}ms`,
+          ...election,
+          ...store,
+        },
+      },
+      transportConnectors: [{ name: 'stomp', uri: `stomp://127.0.0.1:${this.stompPort(n)}` }],
+      managementContext: { host: '127.0.0.1', port: this.managementPort(n) },
+      log: { level: 'info', format: 'json' },
+    }
+    configure?.(configuration, n)
+    return configuration
+  }
+
+  writeConfiguration(n: number, configuration: unknown): void {
+    writeFileSync(this.configurationFile(n), `${JSON.stringify(configuration, undefined, 2)}\n`)
+  }
+
+  start(n: number): LevelMqProcess {
+    const before = this.#processes.get(n)
+    if (before !== undefined && before.exited === undefined) throw new Error(`${name(n)} runs already`)
+    const started = new LevelMqProcess(['start', '--config', this.configurationFile(n)], this.#logFile(n))
+    this.#processes.set(n, started)
+    return started
+  }
+
+  process(n: number): LevelMqProcess {
+    const found = this.#processes.get(n)
+    if (found === undefined) throw new Error(`${name(n)} was not started`)
+    return found
+  }
+
+  /** Brokers whose process runs, paused ones included. */
+  running(): number[] {
+    return this.numbers().filter(
+      (n) => this.#processes.has(n) && this.#processes.get(n)?.exited === undefined,
+    )
+  }
+
+  /** Sends `signal` at once; resolves when the process has ended. */
+  kill(n: number, signal: 'SIGKILL' | 'SIGTERM' = 'SIGKILL'): Promise<Exit> {
+    const killed = this.process(n)
+    killed.signal(signal)
+    return killed.exit
+  }
+
+  pause(n: number): void {
+    this.process(n).signal('SIGSTOP')
+  }
+
+  resume(n: number): void {
+    this.process(n).signal('SIGCONT')
+  }
+
+  status(n: number, timeoutMs?: number): Promise<BrokerStatus> {
+    return brokerStatus(this.managementPort(n), timeoutMs)
+  }
+
+  /** Statuses of those brokers that answer. */
+  async statuses(timeoutMs = 300): Promise<Map<number, BrokerStatus>> {
+    const answers = await Promise.all(
+      this.running().map(async (n) => [n, await this.status(n, timeoutMs).catch(() => undefined)] as const),
+    )
+    return new Map(answers.flatMap(([n, status]) => (status === undefined ? [] : [[n, status] as const])))
+  }
+
+  /** The broker that serves as master, other than `except`. */
+  waitForMaster(options: { timeoutMs?: number; except?: number; aboveEpoch?: number } = {}): Promise<number> {
+    const { timeoutMs = 15_000, except, aboveEpoch = 0 } = options
+    return waitFor(
+      'a master',
+      async () => {
+        for (const [n, status] of await this.statuses()) {
+          if (status.role === 'master' && n !== except && status.epoch > aboveEpoch) return n
+        }
+        return undefined
+      },
+      { timeoutMs },
+    )
+  }
+
+  /** Waits until there is a master and every other running broker follows it with nothing to catch up. */
+  async waitForService(timeoutMs = 15_000): Promise<number> {
+    return waitFor(
+      'a master that all running brokers follow',
+      async () => {
+        const statuses = await this.statuses()
+        const masters = [...statuses].filter(([, status]) => status.role === 'master')
+        const [first] = masters
+        if (first === undefined || masters.length > 1) return undefined
+        const [master, seen] = first
+        const following = this.running().every((n) => {
+          if (n === master) return true
+          const status = statuses.get(n)
+          return status?.role === 'slave' && status.epoch === seen.epoch && inSync(seen, n)
+        })
+        return following ? master : undefined
+      },
+      { timeoutMs },
+    )
+  }
+
+  /** A connection to broker `n`, closed with the cluster at the latest. */
+  async connect(n: number): Promise<StompConnection> {
+    const connection = await StompConnection.open(this.stompPort(n))
+    this.#connections.add(connection)
+    return connection
+  }
+
+  /** Everything broker `n` printed, in all its lives. */
+  log(n: number): string {
+    try {
+      return readFileSync(this.#logFile(n), 'utf8')
+    } catch {
+      return ''
+    }
+  }
+
+  /** The ends of all logs, for the report of a failed test. */
+  report(lines = 40): string {
+    return this.numbers()
+      .map((n) => {
+        const exit = this.#processes.get(n)?.exited
+        const state = exit === undefined ? '' : ` (ended: ${exit.signal ?? exit.code})`
+        return `--- ${name(n)}${state}\n${this.log(n).trimEnd().split('\n').slice(-lines).join('\n')}`
+      })
+      .join('\n')
+  }
+
+  /** Ends every process and removes the data. */
+  async stop(): Promise<void> {
+    for (const connection of this.#connections) connection.destroy()
+    await Promise.all([...this.#processes.values()].map((broker) => broker.end()))
+    await this.#ports.release()
+    rmSync(this.directory, { recursive: true, force: true })
+  }
+
+  #logFile(n: number): string {
+    return join(this.home(n), 'broker.log')
+  }
+}
+
+function inSync(master: BrokerStatus, n: number): boolean {
+  return memberOf(master, name(n))?.state === 'in sync'
+}
+
+/** What broker `n` is called. */
+export function name(n: number): string {
+  return `broker-${n}`
+}
+
+/** Runs `body` with a cluster that ends with it; if it fails, the brokers' logs are printed. */
+export async function withCluster(
+  options: ClusterOptions,
+  body: (cluster: Cluster) => Promise<void>,
+): Promise<void> {
+  const cluster = await Cluster.start(options)
+  try {
+    await body(cluster)
+  } catch (error) {
+    console.error(cluster.report())
+    throw error
+  } finally {
+    await cluster.stop()
+  }
+}
