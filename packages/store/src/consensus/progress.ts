@@ -1,0 +1,71 @@
+/**
+ * What a leader knows of one member's log, and how much it has sent on trust.
+ *
+ * `probe`: looking for the place where the logs part, one question at a time. `stream`: everything up to
+ * `nextIndex - 1` was sent in order on this connection. `gone`: the member needs log that no longer exists.
+ */
+export class Progress {
+  readonly nodeId: string
+  /** Whether its acknowledgements count towards a majority. */
+  readonly voter: boolean
+  connected = false
+  mode: 'probe' | 'stream' | 'gone' = 'probe'
+  nextIndex: number
+  /** Last record known to be on its disk and the same as the leader's. */
+  durableIndex = 0
+  /** Last record known to be the same as the leader's and handed to its operating system. */
+  writtenIndex = 0
+  /** The leader's clock when it sent the latest message that this member has answered in this epoch. */
+  answeredMs: number
+  /** When anything was last sent. */
+  sentMs = 0
+  /** When its durable index last moved, or it had nothing outstanding. */
+  movedMs: number
+  fetching = false
+  #flying: { readonly lastIndex: number; readonly bytes: number }[] = []
+  #flyingBytes = 0
+
+  constructor(nodeId: string, voter: boolean, nextIndex: number, nowMs: number) {
+    this.nodeId = nodeId
+    this.voter = voter
+    this.nextIndex = nextIndex
+    this.answeredMs = Number.NEGATIVE_INFINITY
+    this.movedMs = nowMs
+  }
+
+  /** Bytes sent and not yet acknowledged as durable. */
+  get flyingBytes(): number {
+    return this.#flyingBytes
+  }
+
+  sent(lastIndex: number, bytes: number): void {
+    this.#flying.push({ lastIndex, bytes })
+    this.#flyingBytes += bytes
+    this.nextIndex = lastIndex + 1
+  }
+
+  acknowledged(writtenIndex: number, durableIndex: number, nowMs: number): void {
+    if (writtenIndex > this.writtenIndex) this.writtenIndex = writtenIndex
+    if (durableIndex > this.durableIndex) {
+      this.durableIndex = durableIndex
+      this.movedMs = nowMs
+    }
+    let done = 0
+    for (const flight of this.#flying) {
+      if (flight.lastIndex > durableIndex) break
+      this.#flyingBytes -= flight.bytes
+      done++
+    }
+    if (done > 0) this.#flying.splice(0, done)
+    if (this.#flying.length === 0) this.movedMs = nowMs
+  }
+
+  /** Starts over from `nextIndex`: what was sent and not acknowledged is taken for lost. */
+  restart(mode: 'probe' | 'stream', nextIndex: number): void {
+    this.mode = mode
+    this.nextIndex = nextIndex
+    this.#flying = []
+    this.#flyingBytes = 0
+    this.fetching = false
+  }
+}
