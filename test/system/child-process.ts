@@ -12,6 +12,13 @@ export interface Exit {
   readonly signal: NodeJS.Signals | null
 }
 
+/** The environment without what LevelMQ would take for its own settings, and refuse if it means something else. */
+function withoutSettings(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(
+    Object.entries(environment).filter(([variable]) => !variable.startsWith('LEVELMQ_')),
+  )
+}
+
 const running = new Set<ChildProcess>()
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL')
@@ -56,7 +63,7 @@ export class LevelMqProcess {
       this.#child = spawn(process.execPath, [main, ...args], {
         stdio: [options.stdin ?? 'ignore', fd, fd],
         cwd: root,
-        env: { ...process.env, ...options.env },
+        env: { ...withoutSettings(process.env), ...options.env },
       })
     } finally {
       closeSync(fd)
@@ -116,7 +123,11 @@ export function run(
   { input = '', timeoutMs = 30_000 }: { readonly input?: string; readonly timeoutMs?: number } = {},
 ): Promise<CommandResult> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'], cwd: root })
+    const child = spawn(command, args, {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      cwd: root,
+      env: withoutSettings(process.env),
+    })
     running.add(child)
     const out: Buffer[] = []
     const err: Buffer[] = []

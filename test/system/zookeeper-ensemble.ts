@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path'
 import { root, run } from './child-process.ts'
 import { type PortBlock, reservePorts } from './port-block.ts'
 
-const tool = process.env['LEVELMQ_ZK_LOCAL'] ?? resolve(root, '../shared/tools/zk-local')
+const tool = process.env.LEVELMQ_ZK_LOCAL ?? resolve(root, '../shared/tools/zk-local')
 
 /** Three real ZooKeeper servers on this machine. Missing ones are a failure: what needs them is not proven without. */
 export class ZooKeeperEnsemble {
