@@ -1,0 +1,112 @@
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { basename } from 'node:path'
+import { expect, test } from 'vitest'
+import { memberOf } from './broker-status.ts'
+import { type Cluster, electionTimeoutMs, name, withCluster } from './cluster-fixture.ts'
+import { batchOffsets, digests, journalFiles } from './journal-files.ts'
+import { holdsFor, waitFor } from './wait-for.ts'
+
+const bodies = (count: number): string[] => Array.from({ length: count }, (_, i) => `message ${i}`)
+
+test('a damaged journal: the broker refuses to start, names file and offset, changes nothing; the others go on', async () => {
+  await withCluster({}, async (cluster) => {
+    const master = await cluster.waitForService()
+    const client = await cluster.connect(master)
+    for (let i = 0; i < 20; i++) await client.produce('orders', [`before ${i}`])
+    const damaged = slaveOf(cluster, master)
+    await cluster.waitForService()
+    await cluster.kill(damaged)
+
+    const files = journalFiles(cluster.storeDirectory(damaged))
+    const file = files[0] as string
+    const offsets = batchOffsets(file)
+    expect(offsets.length).toBeGreaterThan(10)
+    // Inside the payload of a batch that is long on disk, with many good ones behind it.
+    const batch = offsets[Math.floor(offsets.length / 2)] as number
+    const bytes = readFileSync(file)
+    bytes[batch + 70] = (bytes[batch + 70] as number) ^ 0x10
+    writeFileSync(file, bytes)
+    const before = digests(files)
+
+    const broker = cluster.start(damaged)
+    const exit = await waitFor('the broker to refuse', () => broker.exited)
+    expect(exit.signal).toBe(null)
+    expect(exit.code).toBeGreaterThan(0)
+    expect(broker.output()).toContain(basename(file))
+    expect(numbersIn(broker.output()).some((offset) => offset >= batch && offset <= batch + 128)).toBe(true)
+    expect(digests(journalFiles(cluster.storeDirectory(damaged)))).toEqual(before)
+
+    await client.produce('orders', ['after'])
+    expect((await cluster.status(master)).role).toBe('master')
+  })
+})
+
+test('a blank directory in an existing cluster: does not vote, even if a master is missed for it (T6)', async () => {
+  await withCluster({}, async (cluster) => {
+    const a = await cluster.waitForService()
+    const [b, c] = cluster.numbers().filter((n) => n !== a) as [number, number]
+    const client = await cluster.connect(a)
+    await client.produce('orders', ['both have it'])
+    await cluster.waitForService()
+    await cluster.kill(c)
+    // Committed by a and b alone; c does not know of it.
+    await client.produce('orders', bodies(100))
+    await Promise.all([cluster.kill(a), cluster.kill(b)])
+    rmSync(cluster.storeDirectory(b), { recursive: true })
+
+    cluster.start(b)
+    cluster.start(c)
+    await waitFor('c to see b as a learner', async () => {
+      const member = memberOf(await cluster.status(c), name(b))
+      return member !== undefined && !member.voter && member.state !== 'unreachable'
+    })
+    await holdsFor(3 * electionTimeoutMs, async () => {
+      for (const status of (await cluster.statuses()).values()) expect(status.role).not.toBe('master')
+    })
+
+    cluster.start(a)
+    const master = await cluster.waitForMaster()
+    const reader = await cluster.connect(master)
+    await reader.subscribe('orders', 'auto')
+    await waitFor('all messages', () => reader.messages().length === 101)
+    expect(reader.messages().map((frame) => `${frame.body}`)).toEqual(['both have it', ...bodies(100)])
+  })
+})
+
+test('a directory of another cluster: is refused with a reason, keeps its content; the others go on', async () => {
+  await withCluster({}, async (other) => {
+    const otherMaster = await other.waitForService()
+    const client = await other.connect(otherMaster)
+    await client.produce('foreign', bodies(10))
+    await other.waitForService()
+    await Promise.all(other.numbers().map((n) => other.kill(n)))
+
+    await withCluster({}, async (cluster) => {
+      const master = await cluster.waitForService()
+      const stranger = slaveOf(cluster, master)
+      await cluster.kill(stranger)
+      rmSync(cluster.storeDirectory(stranger), { recursive: true })
+      cpSync(other.storeDirectory(stranger), cluster.storeDirectory(stranger), { recursive: true })
+      const before = digests(journalFiles(cluster.storeDirectory(stranger)))
+
+      const broker = cluster.start(stranger)
+      await waitFor('the stranger to be refused', async () => {
+        if (broker.exited !== undefined) return broker.exited.code !== 0 && /cluster/i.test(broker.output())
+        const member = memberOf(await cluster.status(master), name(stranger))
+        return member?.state === 'refused' && /cluster/i.test(member.reason ?? '')
+      })
+      const steady = await cluster.connect(master)
+      await steady.produce('orders', bodies(10))
+      await cluster.kill(stranger)
+      expect(digests(journalFiles(cluster.storeDirectory(stranger)))).toEqual(before)
+    })
+  })
+})
+
+function slaveOf(cluster: Cluster, master: number): number {
+  return cluster.numbers().find((n) => n !== master) as number
+}
+
+function numbersIn(text: string): number[] {
+  return (text.match(/\d+/g) ?? []).map(Number)
+}
