@@ -1,0 +1,92 @@
+import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
+import { StoreError } from '../errors.ts'
+import type { Disk, DiskFile } from '../io/disk.ts'
+import { readUint53, writeUint53 } from '../journal/integer.ts'
+
+/** An epoch that this store has promised, and the candidate it voted for in it. */
+export interface EpochPromise {
+  readonly epoch: number
+  readonly votedFor: string | undefined
+}
+
+const fileName = 'promise'
+const slotBytes = 512
+const magic = 0x50514d4c // LMQP
+
+/**
+ * The durable promise, in two slots written in turn: a torn write damages the slot that is being replaced, never the
+ * promise that was given before. The valid slot with the higher epoch, then the higher count of writes, is the promise.
+ *
+ * Slot: magic (4), zero (4), count of writes (8), epoch (8), length of the name (2), name, CRC-32 in the last 4 bytes.
+ */
+export class PromiseFile {
+  readonly #file: DiskFile
+  #writes: number
+
+  private constructor(file: DiskFile, writes: number) {
+    this.#file = file
+    this.#writes = writes
+  }
+
+  /**
+   * @returns The file and the promise found in it: epoch 0 in a new one.
+   * @throws StoreError `STORE_CORRUPT` if neither slot is valid although something was written: without the promise
+   *   this store could vote twice in one epoch.
+   */
+  static async open(disk: Disk, directory: string): Promise<{ file: PromiseFile; promise: EpochPromise }> {
+    const path = join(directory, fileName)
+    const content = await disk.readWhole(path, 2 * slotBytes)
+    if (content === undefined || content.length < 2 * slotBytes) {
+      if (content !== undefined) await disk.remove(path)
+      const created = await disk.open(path, 'create')
+      await created.allocate(2 * slotBytes)
+      await created.sync()
+      await disk.syncDirectory(directory)
+      return { file: new PromiseFile(created, 0), promise: { epoch: 0, votedFor: undefined } }
+    }
+    let best: (EpochPromise & { readonly writes: number }) | undefined
+    for (const at of [0, slotBytes]) {
+      const slot = readSlot(content.subarray(at, at + slotBytes))
+      if (slot !== undefined && (best === undefined || slot.writes > best.writes)) best = slot
+    }
+    if (best === undefined && content.some((byte) => byte !== 0)) {
+      throw new StoreError(
+        { code: 'STORE_CORRUPT', file: path, offset: 0 },
+        `${path}: neither copy of the promised epoch is intact`,
+      )
+    }
+    const file = new PromiseFile(await disk.open(path, 'write'), best?.writes ?? 0)
+    return { file, promise: { epoch: best?.epoch ?? 0, votedFor: best?.votedFor } }
+  }
+
+  /** Durable when it resolves. One call at a time. A failure leaves the promise unknown: the process has to end. */
+  async write(promise: EpochPromise): Promise<void> {
+    const slot = Buffer.alloc(slotBytes)
+    const name = Buffer.from(promise.votedFor ?? '')
+    this.#writes++
+    slot.writeUInt32LE(magic, 0)
+    writeUint53(slot, this.#writes, 8)
+    writeUint53(slot, promise.epoch, 16)
+    slot.writeUInt16LE(name.length, 24)
+    name.copy(slot, 26)
+    slot.writeUInt32LE(crc32(slot.subarray(0, slotBytes - 4)), slotBytes - 4)
+    await this.#file.write([slot], (this.#writes % 2) * slotBytes)
+    await this.#file.sync()
+  }
+
+  close(): Promise<void> {
+    return this.#file.close()
+  }
+}
+
+function readSlot(slot: Buffer): (EpochPromise & { readonly writes: number }) | undefined {
+  if (slot.readUInt32LE(0) !== magic) return undefined
+  if (crc32(slot.subarray(0, slotBytes - 4)) !== slot.readUInt32LE(slotBytes - 4)) return undefined
+  const length = slot.readUInt16LE(24)
+  return {
+    writes: readUint53(slot, 8),
+    epoch: readUint53(slot, 16),
+    votedFor: length === 0 ? undefined : slot.utf8Slice(26, 26 + length),
+  }
+}

@@ -1,0 +1,85 @@
+import { join } from 'node:path'
+import { StoreError } from './errors.ts'
+import type { Disk } from './io/disk.ts'
+
+/** A member whose acknowledgements count: a node together with the store it had when it became one (rule S23). */
+export interface Voter {
+  readonly nodeId: string
+  readonly storeUuid: string
+}
+
+/** Who a directory is. Minted when the directory is first used; the cluster is added when that is formed. */
+export interface StoreIdentity {
+  readonly storeUuid: string
+  readonly nodeId: string
+  readonly cluster: { readonly uuid: string; readonly voters: readonly Voter[] } | undefined
+}
+
+const fileName = 'identity.json'
+const maxBytes = 64 * 1024
+
+/** @throws StoreError `STORE_CORRUPT` if the file is there and cannot be read. */
+export async function readIdentity(disk: Disk, directory: string): Promise<StoreIdentity | undefined> {
+  const file = join(directory, fileName)
+  const content = await disk.readWhole(file, maxBytes)
+  if (content === undefined) return undefined
+  try {
+    return parse(JSON.parse(content.toString('utf8')))
+  } catch (cause) {
+    throw new StoreError(
+      { code: 'STORE_CORRUPT', file, offset: 0 },
+      `${file}: is no store identity: ${cause instanceof Error ? cause.message : cause}`,
+      { cause },
+    )
+  }
+}
+
+/** Replaces the file; durable when this resolves, and whole at any time in between. */
+export async function writeIdentity(disk: Disk, directory: string, identity: StoreIdentity): Promise<void> {
+  const temporary = join(directory, `${fileName}.new`)
+  await disk.remove(temporary)
+  const file = await disk.open(temporary, 'create')
+  try {
+    const { storeUuid, nodeId, cluster } = identity
+    const json = JSON.stringify({ format: 1, storeUuid, nodeId, cluster: cluster ?? null }, undefined, 2)
+    await file.write([Buffer.from(`${json}\n`)], 0)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await disk.rename(temporary, join(directory, fileName))
+  await disk.syncDirectory(directory)
+}
+
+/** Reads the description of a cluster, from a file or a peer. @throws Error that says what is wrong. */
+export function parseCluster(value: unknown): { uuid: string; voters: readonly Voter[] } {
+  const { uuid, voters } = object(value, 'cluster')
+  if (!Array.isArray(voters) || voters.length < 1 || voters.length > 9) throw new Error('voters: 1 to 9 are expected')
+  return {
+    uuid: text(uuid, 'uuid'),
+    voters: voters.map((voter: unknown) => {
+      const { nodeId, storeUuid } = object(voter, 'voter')
+      return { nodeId: text(nodeId, 'nodeId'), storeUuid: text(storeUuid, 'storeUuid') }
+    }),
+  }
+}
+
+function parse(value: unknown): StoreIdentity {
+  const { format, storeUuid, nodeId, cluster } = object(value, 'identity')
+  if (format !== 1) throw new Error(`format ${format} was written by another version`)
+  return {
+    storeUuid: text(storeUuid, 'storeUuid'),
+    nodeId: text(nodeId, 'nodeId'),
+    cluster: cluster === null ? undefined : parseCluster(cluster),
+  }
+}
+
+function object(value: unknown, name: string): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) throw new Error(`${name}: an object is expected`)
+  return value as Record<string, unknown>
+}
+
+function text(value: unknown, name: string): string {
+  if (typeof value !== 'string' || value === '' || value.length > 256) throw new Error(`${name}: a text is expected`)
+  return value
+}
