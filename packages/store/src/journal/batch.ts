@@ -111,3 +111,18 @@ export function sealBatch(
   batch.writeUInt32LE(checksum, 60)
   return checksum
 }
+
+/** Length of the batch at `at`, header included; the header has been checked before. */
+export function batchBytesAt(from: Buffer, at: number): number {
+  return batchHeaderBytes + from.readUInt32LE(at + 28)
+}
+
+/** First index of the batch at `at`; the header has been checked before. */
+export function firstIndexAt(from: Buffer, at: number): number {
+  return readUint53(from, at + 16)
+}
+
+/** Last index of the batch at `at`; the header has been checked before. */
+export function lastIndexAt(from: Buffer, at: number): number {
+  return readUint53(from, at + 16) + from.readUInt32LE(at + 24) - 1
+}

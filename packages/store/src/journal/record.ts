@@ -116,7 +116,8 @@ function readRecord(
     case RecordKind.messagesRemoved: {
       if (length < 16 || length % 8 !== 0) throw new RecordFault(index, `removal of ${length} bytes`)
       const queue = readUint53(batch, body)
-      for (let at = body + 8; at < body + length; at += 8) visitor.messageRemoved(index, queue, readUint53(batch, at))
+      for (let at = body + 8; at < body + length; at += 8)
+        visitor.messageRemoved(index, queue, readUint53(batch, at))
       return
     }
     case RecordKind.redeliveryCounted: {

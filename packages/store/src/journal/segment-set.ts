@@ -1,0 +1,217 @@
+import { join } from 'node:path'
+import type { Disk, DiskFile } from '../io/disk.ts'
+import { diskFailed, orDiskFailed } from './disk-failure.ts'
+import { Segment, segmentPath } from './segment.ts'
+
+const spareName = 'spare'
+const newSegmentName = 'segment.new'
+/** Files that a crash may leave behind, and that hold nothing. */
+export const temporaryNames: readonly string[] = [spareName, newSegmentName]
+
+interface OpenSegment {
+  readonly file: Promise<DiskFile>
+  uses: number
+  /** Close once nobody uses it. */
+  retired: boolean
+}
+
+/**
+ * The files of a journal: which there are, the one being written, and a few open for reading.
+ *
+ * Invariants: a segment gets its name after its zeroes are durable, and the name is durable before anything is written
+ * into it; it is started only after everything before it was synced. There is always at least one segment, once the
+ * first has been started.
+ */
+export class SegmentSet {
+  readonly #disk: Disk
+  readonly #directory: string
+  readonly #segmentBytes: number
+  readonly #openFiles: number
+  #segments: Segment[]
+  /** The last segment, open for writing. */
+  #file: DiskFile | undefined
+  /** In the order of their last use. */
+  readonly #readers = new Map<Segment, OpenSegment>()
+  /** The next segment, being made ahead. Resolves to false if there was no space for it. */
+  #spare: Promise<boolean> | undefined
+
+  constructor(disk: Disk, directory: string, segmentBytes: number, openFiles: number, segments: Segment[]) {
+    this.#disk = disk
+    this.#directory = directory
+    this.#segmentBytes = segmentBytes
+    this.#openFiles = openFiles
+    this.#segments = segments
+  }
+
+  get first(): Segment {
+    return this.#existing(this.#segments[0])
+  }
+
+  get last(): Segment {
+    return this.#existing(this.#segments.at(-1))
+  }
+
+  get isEmpty(): boolean {
+    return this.#segments.length === 0
+  }
+
+  /** The segment whose range holds record `index`, which is not below the first. */
+  holding(index: number): Segment {
+    let low = 0
+    let high = this.#segments.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((this.#segments[middle]?.firstIndex ?? 0) <= index) low = middle + 1
+      else high = middle
+    }
+    return this.#existing(this.#segments[low - 1])
+  }
+
+  /** Writes into the last segment. */
+  async write(chunks: readonly Uint8Array[], offset: number): Promise<void> {
+    const file = await this.#writable()
+    await orDiskFailed('write', this.last.path, file.write(chunks, offset))
+  }
+
+  /** Syncs the last segment. */
+  async sync(): Promise<void> {
+    const file = await this.#writable()
+    await orDiskFailed('sync', this.last.path, file.sync())
+  }
+
+  /** Adds a segment behind the last, which has been synced; takes the place of the last one if that is empty. */
+  async start(firstIndex: number, capacity: number): Promise<void> {
+    await this.#closeWritten()
+    const made = capacity === this.#segmentBytes && (await this.#takeSpare())
+    const temporary = join(this.#directory, made ? spareName : newSegmentName)
+    if (!made) await this.#allocate(temporary, capacity)
+    const path = segmentPath(this.#directory, firstIndex)
+    await orDiskFailed('rename', temporary, this.#disk.rename(temporary, path))
+    await orDiskFailed('sync', this.#directory, this.#disk.syncDirectory(this.#directory))
+    if (this.#segments.at(-1)?.firstIndex === firstIndex) this.#retire(this.#segments.pop())
+    this.#segments.push(new Segment(path, firstIndex, capacity))
+  }
+
+  /**
+   * Makes the next segment ahead, in the background, so that starting it takes no time.
+   * For lack of space it gives up quietly: the present segment has room left, and `start` tries again.
+   *
+   * @param failed - Hears of any other failure.
+   */
+  prepareSpare(failed: (error: unknown) => void): void {
+    if (this.#spare !== undefined) return
+    this.#spare = this.#allocate(join(this.#directory, spareName), this.#segmentBytes).then(
+      () => true,
+      (error: unknown) => {
+        if (!isNoSpace(error)) failed(error)
+        return false
+      },
+    )
+  }
+
+  /** Removes the segments that begin above `index`, except the first. The names are gone for good after this. */
+  async removeAbove(index: number): Promise<void> {
+    let removed = false
+    while (this.#segments.length > 1 && this.last.firstIndex > index) {
+      await this.#closeWritten()
+      const { path } = this.last
+      this.#retire(this.#segments.pop())
+      await orDiskFailed('remove', path, this.#disk.remove(path))
+      removed = true
+    }
+    if (removed) await orDiskFailed('sync', this.#directory, this.#disk.syncDirectory(this.#directory))
+  }
+
+  /** Lends the file of a segment for reading until `use` has settled. */
+  async read<T>(segment: Segment, use: (file: DiskFile) => Promise<T>): Promise<T> {
+    const open = this.#readers.get(segment) ?? this.#openReader(segment)
+    this.#readers.delete(segment)
+    this.#readers.set(segment, open)
+    open.uses++
+    this.#closeUnused()
+    try {
+      return await use(await orDiskFailed('open', segment.path, open.file))
+    } finally {
+      open.uses--
+      if (open.retired && open.uses === 0) void closeQuietly(open.file)
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#spare
+    for (const segment of [...this.#readers.keys()]) this.#retire(segment)
+    await this.#closeWritten()
+  }
+
+  async #writable(): Promise<DiskFile> {
+    this.#file ??= await orDiskFailed('open', this.last.path, this.#disk.open(this.last.path, 'write'))
+    return this.#file
+  }
+
+  async #closeWritten(): Promise<void> {
+    const file = this.#file
+    this.#file = undefined
+    if (file !== undefined) await orDiskFailed('close', this.last.path, file.close())
+  }
+
+  async #takeSpare(): Promise<boolean> {
+    const spare = this.#spare
+    this.#spare = undefined
+    return spare !== undefined && (await spare)
+  }
+
+  async #allocate(path: string, bytes: number): Promise<void> {
+    // An earlier try may have run out of space half way.
+    const names = await orDiskFailed('read', this.#directory, this.#disk.list(this.#directory))
+    if (names.some((name) => join(this.#directory, name) === path))
+      await orDiskFailed('remove', path, this.#disk.remove(path))
+    const file = await orDiskFailed('create', path, this.#disk.open(path, 'create'))
+    try {
+      await orDiskFailed('allocate', path, file.allocate(bytes))
+      await orDiskFailed('sync', path, file.sync())
+    } finally {
+      await orDiskFailed('close', path, file.close())
+    }
+  }
+
+  #openReader(segment: Segment): OpenSegment {
+    const open = { file: this.#disk.open(segment.path, 'read'), uses: 0, retired: false }
+    // A failed open is not kept: the next reader tries again.
+    open.file.catch(() => this.#readers.delete(segment))
+    return open
+  }
+
+  #closeUnused(): void {
+    for (const [segment, open] of this.#readers) {
+      if (this.#readers.size <= this.#openFiles) return
+      if (open.uses === 0) this.#retire(segment)
+    }
+  }
+
+  #retire(segment: Segment | undefined): void {
+    const open = segment && this.#readers.get(segment)
+    if (segment === undefined || open === undefined) return
+    this.#readers.delete(segment)
+    open.retired = true
+    if (open.uses === 0) void closeQuietly(open.file)
+  }
+
+  #existing(segment: Segment | undefined): Segment {
+    if (segment === undefined) throw diskFailed('open', this.#directory, new Error('there is no segment'))
+    return segment
+  }
+}
+
+/** Closing a file that was only read loses nothing, whatever comes of it. */
+async function closeQuietly(file: Promise<DiskFile>): Promise<void> {
+  try {
+    await (await file).close()
+  } catch {
+    return
+  }
+}
+
+function isNoSpace(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined
+  return cause instanceof Error && 'code' in cause && (cause.code === 'ENOSPC' || cause.code === 'EDQUOT')
+}

@@ -1,0 +1,238 @@
+import { join } from 'node:path'
+import { StoreError } from '../errors.ts'
+import type { Disk, DiskFile } from '../io/disk.ts'
+import { type BatchHeader, lastIndexOf } from './batch.ts'
+import { Chain, type ChainFault } from './chain.ts'
+import { orDiskFailed } from './disk-failure.ts'
+import type { EpochStart } from './log.ts'
+import { firstIndexOfName, Segment, segmentPath } from './segment.ts'
+import { firstHeader, type ScanStop, scanSegment, surveyRest } from './segment-scan.ts'
+import { syncMarkBytes } from './sync-mark.ts'
+import { Tail } from './tail.ts'
+import { decodeTruncation, truncationBytes, truncationFileName } from './truncation.ts'
+
+/**
+ * Looks at a journal directory without changing anything, and decides what is a torn tail and what is corruption
+ * (rule S27).
+ *
+ * Damage was once durable, and so is corruption, if it lies at or below `verifiedTo`, if a later segment exists (it is
+ * only made after all before it was synced), or if an intact sync mark lies behind it (likewise). A batch that is sound
+ * in itself but does not continue the log is corruption wherever it lies: a torn write leaves no sound batch of
+ * another place, as everything behind the end is zero. All other damage is the torn tail of the last group.
+ */
+export class Survey {
+  readonly #disk: Disk
+  readonly #directory: string
+  readonly #verifiedTo: number
+
+  /** In order; those wholly below `verifiedTo` are not scanned. */
+  readonly segments: Segment[] = []
+  /** Files that a truncation had not yet removed when the process ended. */
+  readonly obsolete: string[] = []
+  readonly epochStarts: EpochStart[]
+  tail: Tail = new Tail(0, 0, 0, 0)
+  /** Of the truncation that was under way. */
+  truncateTo: number | undefined
+  batches = 0
+  records = 0
+  scannedSegments = 0
+  /** Bytes behind the last sound item of the last segment, up to the last that is not zero. */
+  tornBytes = 0
+  /** From here on nothing proves that the last segment is durable. */
+  unprovenOffset = 0
+  /** The journal was closed, and nothing lies behind the mark that says so. */
+  clean = false
+
+  constructor(disk: Disk, directory: string, verifiedTo: number, epochStarts: readonly EpochStart[]) {
+    this.#disk = disk
+    this.#directory = directory
+    this.#verifiedTo = verifiedTo
+    this.epochStarts = epochStarts.filter((start) => start.index <= verifiedTo)
+  }
+
+  /** @throws StoreError `STORE_CORRUPT`, `STORE_UNKNOWN_FORMAT`, `STORE_DISK_FAILED`. */
+  async run(): Promise<void> {
+    this.truncateTo = await this.#readTruncation()
+    await this.#findSegments()
+    const first = this.segments[0]
+    if (first === undefined) {
+      if (this.#verifiedTo > 0 || this.truncateTo !== undefined)
+        throw corrupt(this.#directory, 0, `no segments, although record ${this.#verifiedTo} was durable`)
+      return
+    }
+    if (first.firstIndex > Math.max(1, this.#verifiedTo) && this.#verifiedTo > 0)
+      throw corrupt(
+        first.path,
+        0,
+        `the log begins with record ${first.firstIndex}, ${this.#verifiedTo} is missing`,
+      )
+    const scanFrom = Math.max(
+      0,
+      this.segments.findLastIndex((segment) => segment.firstIndex <= this.#verifiedTo),
+    )
+    for (const [place, segment] of this.segments.slice(0, scanFrom).entries())
+      await this.#withFile(segment.path, (file) => this.#checkFirst(file, segment, this.segments[place + 1]))
+    await this.#scanAll(this.segments.slice(scanFrom))
+    this.tail.commit(this.#verifiedTo)
+  }
+
+  async #readTruncation(): Promise<number | undefined> {
+    const path = join(this.#directory, truncationFileName)
+    const bytes = await orDiskFailed('read', path, this.#disk.readWhole(path, truncationBytes))
+    if (bytes === undefined) return undefined
+    const index = decodeTruncation(bytes)
+    if (index === 'version') throw unknownFormat(path)
+    if (index === 'damaged') throw corrupt(path, 0, 'the note of a truncation is damaged')
+    if (index < this.#verifiedTo)
+      throw corrupt(path, 0, `a truncation to ${index} is below ${this.#verifiedTo}`)
+    return index
+  }
+
+  async #findSegments(): Promise<void> {
+    const names = await orDiskFailed('read', this.#directory, this.#disk.list(this.#directory))
+    const found = names.map(firstIndexOfName).filter((index) => index !== undefined)
+    for (const firstIndex of found.sort((a, b) => a - b)) {
+      const path = segmentPath(this.#directory, firstIndex)
+      if (this.segments.length > 0 && this.truncateTo !== undefined && firstIndex > this.truncateTo) {
+        this.obsolete.push(path)
+        continue
+      }
+      const bytes = await this.#withFile(path, (file) => file.size())
+      this.segments.push(new Segment(path, firstIndex, bytes))
+    }
+  }
+
+  /** Of a segment below the checkpoint only the first header is read; the rest is checked when somebody reads it. */
+  async #checkFirst(file: DiskFile, segment: Segment, next: Segment | undefined): Promise<void> {
+    const header = await firstHeader(file, segment.capacity)
+    if (header === 'version') throw unknownFormat(segment.path)
+    if (typeof header === 'string') throw corrupt(segment.path, 0, `its first batch is damaged (${header})`)
+    if (header.firstIndex !== segment.firstIndex)
+      throw corrupt(segment.path, 0, `begins with record ${header.firstIndex}`)
+    this.#noteEpoch(header, segment, 0)
+    segment.scanned = false
+    segment.dirtyEndOffset = segment.capacity
+    segment.lastIndex = (next?.firstIndex ?? 0) - 1
+  }
+
+  async #scanAll(segments: readonly Segment[]): Promise<void> {
+    const chain = new Chain(segments[0]?.firstIndex ?? 1)
+    this.tail = new Tail(chain.nextIndex - 1, 0, 0, 0)
+    for (const [place, segment] of segments.entries()) {
+      this.scannedSegments++
+      const next = segments[place + 1]
+      await this.#withFile(segment.path, async (file) => {
+        const stop = await this.#scan(file, segment, chain)
+        if (next === undefined) await this.#judgeEnd(file, segment, chain, stop)
+        else if (chain.nextIndex !== next.firstIndex)
+          throw corrupt(
+            segment.path,
+            stop.offset,
+            `${describe(stop)} where record ${chain.nextIndex} should be; the next segment begins with ${next.firstIndex}`,
+          )
+        else segment.dirtyEndOffset = segment.capacity
+      })
+    }
+    if (this.batches === 0 && chain.nextIndex > 1)
+      throw corrupt(
+        segments[0]?.path ?? this.#directory,
+        0,
+        `record ${chain.nextIndex - 1} and all before it are gone`,
+      )
+  }
+
+  async #scan(file: DiskFile, segment: Segment, chain: Chain): Promise<ScanStop> {
+    let lastMark = { offset: 0, durableIndex: -1 }
+    const stop = await scanSegment(file, segment, {
+      batch: (header, offset): ChainFault | undefined => {
+        const fault = chain.accept(header)
+        if (fault !== undefined) return fault
+        this.#noteEpoch(header, segment, offset)
+        this.tail.push(header)
+        this.batches++
+        this.records += header.count
+        return undefined
+      },
+      mark: (durableIndex, offset) => {
+        lastMark = { offset, durableIndex }
+      },
+      enough: () => chain.nextIndex - 1 === this.truncateTo,
+    })
+    switch (stop.fault) {
+      case 'version':
+        throw unknownFormat(segment.path)
+      case 'length':
+      case 'number':
+      case 'file size':
+      case 'first index':
+      case 'checksum of the batch before':
+      case 'epoch':
+      case 'log time':
+        throw corrupt(segment.path, stop.offset, describe(stop))
+      default:
+    }
+    this.unprovenOffset = lastMark.offset
+    this.clean =
+      lastMark.durableIndex >= chain.nextIndex - 1 && lastMark.offset + syncMarkBytes === segment.endOffset
+    return stop
+  }
+
+  /** Tells a torn tail from corruption at the end of the last segment. */
+  async #judgeEnd(file: DiskFile, segment: Segment, chain: Chain, stop: ScanStop): Promise<void> {
+    const lastIndex = chain.nextIndex - 1
+    if (lastIndex < Math.max(this.#verifiedTo, this.truncateTo ?? 0))
+      throw corrupt(
+        segment.path,
+        stop.offset,
+        `${describe(stop)} behind record ${lastIndex}, although ${this.truncateTo ?? this.#verifiedTo} was durable`,
+      )
+    const rest = await surveyRest(file, stop.offset, segment.capacity)
+    if (this.truncateTo === undefined && rest.highestMark >= lastIndex)
+      throw corrupt(
+        segment.path,
+        stop.offset,
+        `${describe(stop)} behind record ${lastIndex}, although ${rest.highestMark} was durable`,
+      )
+    segment.dirtyEndOffset = rest.dirtyEndOffset
+    this.tornBytes = rest.dirtyEndOffset - stop.offset
+    this.clean &&= this.tornBytes === 0 && this.truncateTo === undefined
+  }
+
+  #noteEpoch(header: BatchHeader, segment: Segment, offset: number): void {
+    const known = this.epochStarts.findLast((start) => start.index <= header.firstIndex)
+    if (known?.epoch === header.epoch) return
+    const highest = this.epochStarts.at(-1)?.epoch ?? 0
+    if (header.epoch <= highest)
+      throw corrupt(
+        segment.path,
+        offset,
+        `records ${header.firstIndex} to ${lastIndexOf(header)} are of epoch ${header.epoch}, not ${known?.epoch ?? 0}`,
+      )
+    this.epochStarts.push({ epoch: header.epoch, index: header.firstIndex })
+  }
+
+  async #withFile<T>(path: string, use: (file: DiskFile) => Promise<T>): Promise<T> {
+    const file = await orDiskFailed('open', path, this.#disk.open(path, 'read'))
+    try {
+      return await use(file)
+    } catch (cause) {
+      if (cause instanceof StoreError) throw cause
+      return await orDiskFailed('read', path, Promise.reject(cause))
+    } finally {
+      await file.close()
+    }
+  }
+}
+
+function describe(stop: ScanStop): string {
+  return stop.fault === 'end' ? 'nothing' : `damage (${stop.fault})`
+}
+
+/** Bytes that were once durable are damaged or gone. */
+export function corrupt(file: string, offset: number, what: string): StoreError {
+  return new StoreError({ code: 'STORE_CORRUPT', file, offset }, `${file} at ${offset}: ${what}`)
+}
+
+export function unknownFormat(file: string): StoreError {
+  return new StoreError({ code: 'STORE_UNKNOWN_FORMAT', file }, `${file} was written by a newer version`)
+}
