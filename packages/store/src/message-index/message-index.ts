@@ -43,7 +43,11 @@ export interface MessageIndex {
   /** Writes all that is applied as one atomic batch and makes it durable. One at a time; calls meanwhile join it. */
   checkpoint(): Promise<void>
   /** Counters since open, for the status and tests. */
-  readonly statistics: { readonly flushedEntries: number; readonly cancelledMessages: number; readonly checkpoints: number }
+  readonly statistics: {
+    readonly flushedEntries: number
+    readonly cancelledMessages: number
+    readonly checkpoints: number
+  }
   /** Closes without a checkpoint. */
   close(): Promise<void>
 }
