@@ -1,0 +1,15 @@
+export { Broker, type BrokerDependencies } from './broker.ts'
+export type { BrokerOptions, TransportConnectorOptions } from './broker-options.ts'
+export type { BrokerMemberStatus, BrokerStatus } from './broker-status.ts'
+export type { Connector, ConnectorFactories, ConnectorFactory, ConnectorHost } from './connector/connector.ts'
+export type { QueueStatus } from './destination/queue-engine.ts'
+export type {
+  AcknowledgeMode,
+  Client,
+  Consumer,
+  Engine,
+  EngineConnection,
+  Receiver,
+  SubscribeOptions,
+} from './engine.ts'
+export { BrokerError, type BrokerErrorDetail } from './errors.ts'
