@@ -2,7 +2,7 @@
  * Health of the broker in this container, for Docker and for people:
  *
  *     node healthcheck.ts           exit code 0 if it is alive, whatever its role
- *     node healthcheck.ts --ready   exit code 0 only if clients can use it now: on one broker of a cluster at a time
+ *     node healthcheck.ts --ready   exit code 0 only if it does its part: a master that serves, or a slave in sync
  *
  * Prints the role and, without a master, what the broker waits for.
  */
