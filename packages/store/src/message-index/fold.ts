@@ -131,12 +131,17 @@ export class IndexFold implements RecordVisitor {
 
   /** Applies whole batches that follow on; see `MessageIndex.apply`. */
   apply(bytes: Buffer): void {
-    if (this.#fault !== undefined) throw this.#fault
+    this.assertWhole()
     for (let at = 0; at < bytes.length; ) {
       const header = headerAt(bytes, at)
       if (lastIndexOf(header) > this.#position) this.#applyBatch(bytes, at, header)
       at += batchHeaderBytes + header.payloadBytes
     }
+  }
+
+  /** Throws what stopped `apply` in the middle of a batch, if anything did. */
+  assertWhole(): void {
+    if (this.#fault !== undefined) throw this.#fault
   }
 
   #applyBatch(bytes: Buffer, at: number, header: BatchHeader): void {
@@ -155,7 +160,7 @@ export class IndexFold implements RecordVisitor {
 
   /** Starts a checkpoint: hands out what has changed, and takes further changes apart from it. */
   freeze(): FrozenChanges {
-    if (this.#fault !== undefined) throw this.#fault
+    this.assertWhole()
     const frozen: FrozenChanges = {
       position: this.#position,
       storedTo: this.#reach.storedTo,

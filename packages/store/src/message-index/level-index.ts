@@ -210,6 +210,7 @@ export class LevelIndex implements MessageIndex {
   async #writeCheckpoint(): Promise<void> {
     this.#assertOpen()
     if (this.#failure !== undefined) throw this.#failure
+    this.#fold.assertWhole()
     if (this.#fold.position === this.#savedPosition) return
     const frozen = this.#fold.freeze()
     const writer = new CheckpointWriter(this.#db, frozen)
