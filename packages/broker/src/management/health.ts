@@ -2,18 +2,17 @@
 
 /** The part of a broker's status that health is judged by. */
 export interface HealthFacts {
-  readonly nodeId?: string | undefined
+  readonly nodeId?: string | null
   readonly role: 'master' | 'slave' | 'electing'
   /** What this broker lacks to be, or to follow, a master, in words. */
-  readonly waitingFor?: string | undefined
-  readonly masterNodeId?: string | undefined
-  readonly members?: readonly HealthMember[] | undefined
+  readonly waitingFor?: string | null
+  readonly members?: readonly HealthMember[]
 }
 
 interface HealthMember {
-  readonly nodeId?: string | undefined
+  readonly nodeId?: string | null
   readonly state: string
-  readonly reason?: string | undefined
+  readonly reason?: string | null
 }
 
 /** Whether a broker is fit for its part in the cluster, and if not, why. */
@@ -33,7 +32,7 @@ const soundStates: readonly string[] = ['self', 'connected', 'in sync']
 export function readinessOf(facts: HealthFacts, listening: boolean): Readiness {
   const { role } = facts
   const unready = (reason: string): Readiness => ({ ready: false, role, reason })
-  if (facts.waitingFor !== undefined) return unready(`waiting for ${facts.waitingFor}`)
+  if (typeof facts.waitingFor === 'string') return unready(`waiting for ${facts.waitingFor}`)
   switch (role) {
     case 'electing':
       return unready('no master is elected')
@@ -44,7 +43,7 @@ export function readinessOf(facts: HealthFacts, listening: boolean): Readiness {
         (member) => member.nodeId !== undefined && member.nodeId === facts.nodeId,
       )
       if (self === undefined || soundStates.includes(self.state)) return { ready: true, role }
-      return unready(self.reason === undefined ? self.state : `${self.state}: ${self.reason}`)
+      return unready(typeof self.reason !== 'string' ? self.state : `${self.state}: ${self.reason}`)
     }
     default:
       return role satisfies never

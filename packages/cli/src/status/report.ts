@@ -1,0 +1,73 @@
+import type { BrokerMemberStatus, BrokerStatus } from '@levelmq/broker'
+import type { Paint } from '../terminal/paint.ts'
+import { formatTable } from '../terminal/table.ts'
+import type { Answer } from './broker-status.ts'
+
+/** The status of a cluster for people. Pure. */
+export function formatReport(
+  status: BrokerStatus,
+  url: string,
+  answers: readonly Answer[],
+  paint: Paint,
+): string {
+  const lines = [headline(status, paint), ...facts(status)]
+  if (status.waitingFor !== null) lines.push(paint('yellow', `waiting for   ${status.waitingFor}`))
+  if (status.syncWarning !== null) lines.push(paint('yellow', `sync warning  ${status.syncWarning}`))
+  if (status.zookeeper !== null) lines.push(zooKeeperLine(status.zookeeper))
+  lines.push(`seen from     ${status.brokerName} (${status.role}) at ${url}`)
+  for (const answer of answers)
+    if ('error' in answer) lines.push(paint('dim', `no answer     ${answer.url}: ${answer.error}`))
+  if (status.members.length > 0) lines.push('', memberTable(status.members, paint))
+  return lines.join('\n')
+}
+
+/** The master's name, as `status` knows it. */
+export function masterName(status: BrokerStatus): string | undefined {
+  if (status.role === 'master') return status.brokerName
+  if (status.role === 'electing') return undefined
+  return status.master?.brokerName ?? status.members.find((member) => member.role === 'master')?.name
+}
+
+function headline(status: BrokerStatus, paint: Paint): string {
+  const name = masterName(status)
+  if (name === undefined) return paint(['red', 'bold'], 'no master')
+  const own = status.role === 'master' ? status.connectors.map((connector) => connector.uri) : []
+  const uris = status.master?.connectors ?? own
+  return ['master       ', paint(['green', 'bold'], name), ' ', ...uris].join(' ').trimEnd()
+}
+
+function facts(status: BrokerStatus): string[] {
+  const { epoch, electionReason, positionEpoch, position, commitIndex, quorum, replicas, sync, elector } =
+    status
+  return [
+    `epoch         ${epoch}${electionReason === null ? '' : ` (${electionReason})`}`,
+    `position      ${positionEpoch}/${position}, committed to ${commitIndex}`,
+    `quorum        ${quorum.present} present, ${quorum.needed} of ${replicas} needed`,
+    `sync          ${sync}`,
+    `elector       ${elector}`,
+  ]
+}
+
+function zooKeeperLine(zookeeper: NonNullable<BrokerStatus['zookeeper']>): string {
+  const { address, path, state, sessionTimeoutMs, znode, members, reason } = zookeeper
+  const parts = [`${state} to ${address}${path}`]
+  if (typeof sessionTimeoutMs === 'number') parts.push(`session timeout ${sessionTimeoutMs} ms`)
+  if (typeof znode === 'string') parts.push(`znode ${znode}`)
+  if (typeof members === 'number') parts.push(`${members} members`)
+  if (typeof reason === 'string') parts.push(reason)
+  return `zookeeper     ${parts.join(', ')}`
+}
+
+function memberTable(members: readonly BrokerMemberStatus[], paint: Paint): string {
+  const rows = members.map((member) => [
+    member.name,
+    member.address,
+    member.role,
+    member.voter ? member.state : `${member.state} (no vote)`,
+    String(member.position ?? '-'),
+    String(member.lag ?? '-'),
+    member.lastHeardMs === null ? 'never' : `${Math.round(member.lastHeardMs)} ms ago`,
+    member.reason ?? '',
+  ])
+  return formatTable(['NAME', 'ADDRESS', 'ROLE', 'STATE', 'POSITION', 'LAG', 'HEARD', ''], rows, paint)
+}
