@@ -155,15 +155,15 @@ export class ByteWriter {
     this.#bytes[at + 1] = value
   }
 
-  /** Writes a whole number in decimal. */
+  /** Writes a safe integer in decimal. */
   decimal(value: number): void {
-    if (value < 0 || value > 0xffff_ffff) {
+    if (value < 0) {
       this.latin1(String(value))
       return
     }
-    this.#reserve(10)
+    this.#reserve(16)
     let digits = 1
-    for (let limit = 10; digits < 10 && value >= limit; limit *= 10) digits++
+    for (let limit = 10; digits < 16 && value >= limit; limit *= 10) digits++
     const bytes = this.#bytes
     let rest = value
     for (let at = this.#length + digits - 1; at >= this.#length; at--) {

@@ -1,0 +1,581 @@
+/**
+ * One STOMP client: frames in, engine calls out, and what the engine has to say as frames back.
+ *
+ * Pure: bytes, time and the fate of the socket come in as calls, and go out through a `StompSink`.
+ * Invariants: a receipt goes out only when its frame and all before it are committed, in order; nothing is delivered
+ * once the session is closing; after an ERROR nothing more is read; output is written once per turn, in one piece.
+ * Source: STOMP 1.2 specification; ActiveMQ's headers and defaults where it leaves a choice.
+ */
+import type { AcknowledgeMode, Client, Consumer, Engine, EngineConnection } from '../../engine.ts'
+import { BrokerError } from '../../errors.ts'
+import { EnvelopeView } from '../../message/envelope.ts'
+import { StompDecoder } from './decoder.ts'
+import { QueueNames } from './destination.ts'
+import { type MessagePrefix, StompEncoder } from './encoder.ts'
+import type { StompFrame } from './frame.ts'
+import { HeartBeat, type HeartBeatIntervals, negotiateHeartBeat } from './heart-beat.ts'
+import { StompProtocolError } from './protocol-error.ts'
+import { PendingReceipts } from './receipts.ts'
+import { envelopeHead, producerMark } from './send-frame.ts'
+import { StompCommand, StompHeader, type StompVersion } from './vocabulary.ts'
+
+/** Where a session's output goes, and how it governs its input. */
+export interface StompSink {
+  /** Written, but not yet taken by the operating system. */
+  readonly bufferedBytes: number
+  /** Takes the bytes for good. */
+  write(bytes: Buffer): void
+  pauseInput(): void
+  resumeInput(): void
+  /** Closes once everything written is out; what still comes in is thrown away. */
+  end(): void
+  /** Closes at once. */
+  destroy(): void
+  /** The session wants its `tick` now, from outside of this call, and as often after it as `tick` says. */
+  requestTick(): void
+  /** For the log: why the session ends itself. `cause` is set for a fault of ours. */
+  failed(reason: string, cause?: unknown): void
+}
+
+export interface StompSessionOptions {
+  /** Value of the `session` header. */
+  readonly sessionId: string
+  /** Ids of messages are `ID:<this>-<index>`; the same on all brokers of a cluster. */
+  readonly messageIdPrefix: string
+  /** For the `server` header. */
+  readonly version: string
+  readonly maxFrameBytes: number
+  /** From the connection to its CONNECT frame. */
+  readonly connectTimeoutMs: number
+  readonly heartBeat: HeartBeatIntervals
+  readonly heartBeatGraceFactor: number
+  /** With more output than this waiting, nothing is delivered and nothing read. */
+  readonly maxOutputBytes: number
+  readonly maxSubscriptions: number
+  /** With more receipts than this waiting, nothing is read. */
+  readonly maxPendingReceipts: number
+}
+
+const SUPPORTED = '1.0,1.1,1.2'
+const DEFAULT_PREFETCH = 1000
+const MAX_PREFETCH = 65_535
+
+type State = 'connecting' | 'open' | 'draining' | 'closed'
+
+interface Subscription {
+  /** Its place in the connection, for `ack` ids; never used again. */
+  readonly number: number
+  /** As the client names it: the id, or in STOMP 1.0 the destination. */
+  readonly key: string
+  consumer: Consumer | undefined
+}
+
+export class StompSession implements Client {
+  readonly #engine: Engine
+  readonly #sink: StompSink
+  readonly #options: StompSessionOptions
+  readonly #decoder: StompDecoder
+  readonly #encoder = new StompEncoder()
+  readonly #queues = new QueueNames()
+  readonly #receipts = new PendingReceipts()
+  readonly #view = new EnvelopeView()
+  readonly #byKey = new Map<string, Subscription>()
+  readonly #byNumber = new Map<number, Subscription>()
+  readonly #connectBeforeMs: number
+  #connection: EngineConnection | undefined
+  #heartBeat: HeartBeat | undefined
+  #state: State = 'connecting'
+  #version: StompVersion = '1.2'
+  #subscriptions = 0
+  /** Of the frame at hand. */
+  #receipt: string | undefined
+  #nowMs: number
+  #wallMs = 0
+  #reading = false
+  #paused = false
+  #clogged = false
+
+  constructor(engine: Engine, sink: StompSink, options: StompSessionOptions, nowMs: number) {
+    this.#engine = engine
+    this.#sink = sink
+    this.#options = options
+    this.#nowMs = nowMs
+    this.#connectBeforeMs = nowMs + options.connectTimeoutMs
+    this.#decoder = new StompDecoder(options.maxFrameBytes, (frame) => this.#frame(frame))
+  }
+
+  // ---- What the socket says.
+
+  /**
+   * Takes the bytes of one socket read.
+   *
+   * @param nowMs - Monotonic.
+   * @param wallMs - Milliseconds since 1970, for messages that bring no timestamp.
+   */
+  receive(chunk: Buffer, nowMs: number, wallMs: number): void {
+    if (this.#state !== 'connecting' && this.#state !== 'open') return
+    this.#nowMs = nowMs
+    this.#wallMs = wallMs
+    this.#heartBeat?.read(nowMs)
+    this.#reading = true
+    try {
+      this.#decoder.push(chunk)
+      this.#connection?.endOfRead()
+    } catch (error) {
+      this.#fail(error)
+    } finally {
+      this.#reading = false
+    }
+    this.flush()
+  }
+
+  /** The client sends no more; it still gets what it is owed. */
+  inputEnded(): void {
+    if (this.#state === 'open') this.#drain()
+    else if (this.#state === 'connecting') this.#finish()
+    this.flush()
+  }
+
+  /** All output was taken by the operating system. */
+  drained(): void {
+    this.#reconsiderInput()
+    if (!this.#clogged || this.#isClogged()) return
+    this.#clogged = false
+    if (this.#state === 'open') this.#engine.writableAgain(this)
+  }
+
+  /** The socket is gone. */
+  closed(): void {
+    this.#state = 'closed'
+    this.#leaveEngine()
+  }
+
+  /** Looks at the clock. @returns Milliseconds until it has to look again, or `undefined` if never. */
+  tick(nowMs: number): number | undefined {
+    if (this.#state === 'closed') return undefined
+    if (this.#state === 'connecting') {
+      if (nowMs < this.#connectBeforeMs) return this.#connectBeforeMs - nowMs
+      const timeout = this.#options.connectTimeoutMs
+      this.#fail(
+        new StompProtocolError(
+          'no CONNECT frame in time',
+          `CONNECT comes within ${timeout} ms of connecting.`,
+        ),
+      )
+      this.flush()
+      return undefined
+    }
+    const beat = this.#heartBeat
+    if (beat === undefined) return undefined
+    // While nothing is read, silence is our doing.
+    if (this.#paused) beat.read(nowMs)
+    if (beat.isSilent(nowMs)) {
+      this.#fail(
+        new StompProtocolError('heart-beats missing', 'The client is silent for longer than it promised.'),
+      )
+      this.flush()
+      return undefined
+    }
+    if (beat.isSendDue(nowMs) && this.#sink.bufferedBytes === 0) {
+      this.#encoder.heartBeat()
+      this.flush()
+    }
+    return beat.nextTickMs(nowMs)
+  }
+
+  // ---- What the engine says.
+
+  get writable(): boolean {
+    if (this.#state !== 'open') return false
+    if (!this.#isClogged()) return true
+    this.#clogged = true
+    return false
+  }
+
+  confirmed(index: number): void {
+    this.#receipts.confirmed(index)
+    if (this.#state === 'open' || this.#state === 'draining') this.#sendReceipts()
+  }
+
+  flush(): void {
+    if (this.#reading) return
+    this.#write()
+    if (this.#state === 'draining' && this.#receipts.size === 0) {
+      // The engine may be the caller, so it hears of the end only once the socket is closed.
+      this.#state = 'closed'
+      this.#sink.end()
+    }
+    this.#reconsiderInput()
+  }
+
+  roomAgain(): void {
+    this.#reconsiderInput()
+  }
+
+  disconnect(reason: string): void {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    this.#connection = undefined
+    this.#encoder.error(
+      reason,
+      'What has no receipt yet is in doubt: it may have been stored or not. Reconnect, to the new master, and send it again.',
+      undefined,
+    )
+    this.#write()
+    this.#sink.destroy()
+  }
+
+  // ---- Frames.
+
+  #frame(frame: StompFrame): void {
+    if (this.#state !== 'connecting' && this.#state !== 'open') return
+    this.#receipt = frame.raw(StompHeader.receipt)
+    switch (frame.command) {
+      case StompCommand.SEND:
+        this.#send(frame)
+        break
+      case StompCommand.ACK:
+      case StompCommand.NACK:
+        this.#acknowledge(frame)
+        break
+      case StompCommand.SUBSCRIBE:
+        this.#subscribe(frame)
+        break
+      case StompCommand.UNSUBSCRIBE:
+        this.#unsubscribe(frame)
+        break
+      case StompCommand.DISCONNECT:
+        this.#disconnected()
+        return
+      case StompCommand.CONNECT:
+      case StompCommand.STOMP:
+        this.#receipt = undefined
+        this.#connect(frame)
+        break
+      case StompCommand.BEGIN:
+      case StompCommand.COMMIT:
+      case StompCommand.ABORT:
+        throw noTransactions()
+      default:
+        throw new StompProtocolError(
+          'a command of servers',
+          'Clients do not send CONNECTED, MESSAGE, RECEIPT or ERROR.',
+        )
+    }
+    this.#owe()
+  }
+
+  #connect(frame: StompFrame): void {
+    if (this.#state === 'open')
+      throw new StompProtocolError('already connected', 'One CONNECT per connection.')
+    const version = negotiateVersion(frame.text(StompHeader.acceptVersion))
+    const intervals = negotiateHeartBeat(frame.text(StompHeader.heartBeat), this.#options.heartBeat)
+    if (intervals === undefined) {
+      throw new StompProtocolError('malformed heart-beat', 'heart-beat:MILLISECONDS,MILLISECONDS')
+    }
+    this.#version = version
+    this.#decoder.accept(version)
+    this.#encoder.accept(version)
+    this.#heartBeat = new HeartBeat(intervals, this.#options.heartBeatGraceFactor, this.#nowMs)
+    this.#state = 'open'
+    this.#connection = this.#engine.connect(this)
+    this.#sink.requestTick()
+    const { sendMs, receiveMs } = this.#options.heartBeat
+    this.#encoder.connected([
+      ['version', version],
+      ['session', this.#options.sessionId],
+      ['server', `LevelMQ/${this.#options.version}`],
+      ['heart-beat', `${sendMs},${receiveMs}`],
+    ])
+  }
+
+  #send(frame: StompFrame): void {
+    refuseTransaction(frame)
+    const queue = this.#queues.of(frame)
+    const producer = producerMark(frame)
+    const head = envelopeHead(frame, queue, producer, this.#wallMs)
+    const index = this.#opened.send(queue.name, head, frame.body, producer?.id, producer?.sequence ?? 0)
+    this.#receipts.stored(index)
+  }
+
+  #subscribe(frame: StompFrame): void {
+    const rawId = frame.raw(StompHeader.id)
+    if (rawId === undefined && this.#version !== '1.0') {
+      throw new StompProtocolError(
+        'no id header',
+        'SUBSCRIBE has an id that tells the subscriptions of a connection apart.',
+      )
+    }
+    refuseUnsupported(frame)
+    const queue = this.#queues.of(frame)
+    const rawDestination = frame.raw(StompHeader.destination) as string
+    const key = rawId ?? rawDestination
+    if (this.#byKey.has(key)) {
+      throw new StompProtocolError(
+        'subscription id in use',
+        'Each SUBSCRIBE of a connection has an id of its own.',
+      )
+    }
+    if (this.#byKey.size >= this.#options.maxSubscriptions) {
+      throw new StompProtocolError(
+        'too many subscriptions',
+        `A connection has at most ${this.#options.maxSubscriptions}.`,
+      )
+    }
+    const mode = acknowledgeMode(frame)
+    const number = ++this.#subscriptions
+    const prefix = this.#encoder.prefix(
+      rawId,
+      rawDestination,
+      queue.name,
+      `ID:${this.#options.messageIdPrefix}-`,
+      mode === 'auto' || this.#version !== '1.2' ? undefined : `${number}-`,
+    )
+    const subscription: Subscription = { number, key, consumer: undefined }
+    this.#byKey.set(key, subscription)
+    this.#byNumber.set(number, subscription)
+    subscription.consumer = this.#opened.subscribe(
+      { queue: queue.name, mode, prefetch: prefetchOf(frame) },
+      {
+        deliver: (index, redeliveryCount, envelope) =>
+          this.#deliver(prefix, index, redeliveryCount, envelope),
+      },
+    )
+  }
+
+  #unsubscribe(frame: StompFrame): void {
+    const named =
+      this.#version === '1.0'
+        ? (frame.raw(StompHeader.id) ?? frame.raw(StompHeader.destination))
+        : frame.raw(StompHeader.id)
+    const subscription = named === undefined ? undefined : this.#byKey.get(named)
+    if (subscription === undefined) {
+      throw new StompProtocolError(
+        'unknown subscription',
+        'UNSUBSCRIBE has the id of a subscription of this connection.',
+      )
+    }
+    this.#byKey.delete(subscription.key)
+    this.#byNumber.delete(subscription.number)
+    subscription.consumer?.close()
+  }
+
+  #acknowledge(frame: StompFrame): void {
+    refuseTransaction(frame)
+    const reject = frame.command === StompCommand.NACK
+    if (reject && this.#version === '1.0') {
+      throw new StompProtocolError('unknown command "NACK"', 'NACK came with STOMP 1.1.')
+    }
+    const stored =
+      this.#version === '1.2'
+        ? this.#acknowledgeById(frame, reject)
+        : this.#acknowledgeByMessage(frame, reject)
+    if (stored === 0) {
+      throw new StompProtocolError(
+        'unknown ack id',
+        this.#version === '1.2'
+          ? 'The id is that of the ack header of a MESSAGE that is not acknowledged yet; with ack:auto there is none.'
+          : 'message-id (and subscription) are those of a MESSAGE that is not acknowledged yet.',
+      )
+    }
+    this.#receipts.stored(stored)
+  }
+
+  #acknowledgeById(frame: StompFrame, reject: boolean): number {
+    const match = /^(\d{1,10})-(\d{1,16})$/.exec(frame.text(StompHeader.id) ?? '')
+    if (match === null) return 0
+    return settle(this.#byNumber.get(Number(match[1])), Number(match[2]), reject)
+  }
+
+  /** Before 1.2 a message is named by its message-id; in 1.0 even without the subscription. */
+  #acknowledgeByMessage(frame: StompFrame, reject: boolean): number {
+    const id = frame.text(StompHeader.messageId) ?? ''
+    const prefix = `ID:${this.#options.messageIdPrefix}-`
+    const digits = id.slice(prefix.length)
+    if (!id.startsWith(prefix) || !/^\d{1,16}$/.test(digits)) return 0
+    const index = Number(digits)
+    const named = frame.raw(StompHeader.subscription)
+    if (named !== undefined) return settle(this.#byKey.get(named), index, reject)
+    if (this.#version !== '1.0') return 0
+    for (const subscription of this.#byKey.values()) {
+      const stored = settle(subscription, index, reject)
+      if (stored !== 0) return stored
+    }
+    return 0
+  }
+
+  #disconnected(): void {
+    this.#owe()
+    this.#drain()
+  }
+
+  // ---- Output.
+
+  #deliver(prefix: MessagePrefix, index: number, redeliveryCount: number, envelope: Buffer): void {
+    if (this.#state !== 'open') return
+    try {
+      this.#encoder.message(prefix, index, redeliveryCount, this.#view.open(envelope))
+    } catch (error) {
+      // The engine is in the middle of its dispatch: the socket's end is what tells it.
+      this.#state = 'closed'
+      this.#sink.failed(`message ${index} cannot be delivered`, error)
+      this.#sink.destroy()
+    }
+  }
+
+  /** Settles the receipt that the frame at hand asked for. */
+  #owe(): void {
+    const receipt = this.#receipt
+    if (receipt === undefined) return
+    this.#receipt = undefined
+    if (this.#receipts.add(receipt)) this.#encoder.receipt(receipt)
+  }
+
+  #sendReceipts(): void {
+    for (let id = this.#receipts.shift(); id !== undefined; id = this.#receipts.shift())
+      this.#encoder.receipt(id)
+  }
+
+  #write(): void {
+    if (this.#encoder.pendingBytes === 0) return
+    this.#heartBeat?.wrote()
+    this.#sink.write(this.#encoder.take())
+  }
+
+  // ---- Flow and end.
+
+  get #opened(): EngineConnection {
+    if (this.#connection === undefined)
+      throw new Error('a frame was handled without a connection to the engine')
+    return this.#connection
+  }
+
+  #isClogged(): boolean {
+    return this.#encoder.pendingBytes + this.#sink.bufferedBytes >= this.#options.maxOutputBytes
+  }
+
+  #reconsiderInput(): void {
+    if (this.#state !== 'open') return
+    const pause =
+      this.#isClogged() || this.#receipts.size > this.#options.maxPendingReceipts || !this.#opened.hasRoom()
+    if (pause === this.#paused) return
+    this.#paused = pause
+    if (pause) this.#sink.pauseInput()
+    else this.#sink.resumeInput()
+  }
+
+  /** No more input, no more deliveries; the connection stays with the engine until the last receipt is out. */
+  #drain(): void {
+    this.#state = 'draining'
+    for (const subscription of this.#byKey.values()) subscription.consumer?.close()
+    this.#byKey.clear()
+    this.#byNumber.clear()
+  }
+
+  #finish(): void {
+    this.#state = 'closed'
+    this.#write()
+    this.#leaveEngine()
+    this.#sink.end()
+  }
+
+  #fail(error: unknown): void {
+    if (this.#state === 'closed') return
+    const ours = !(error instanceof BrokerError)
+    const message = ours ? 'internal error' : error.message
+    this.#sink.failed(message, ours ? error : undefined)
+    const expected =
+      error instanceof StompProtocolError
+        ? error.expected
+        : ours
+          ? 'The fault is not yours; the log of the broker tells more.'
+          : error.message
+    this.#encoder.error(
+      message,
+      expected,
+      this.#receipt,
+      error instanceof UnsupportedVersion ? SUPPORTED : undefined,
+    )
+    // The frames before the wrong one count: let the engine see the end of this read, but take nothing from it.
+    this.#state = 'closed'
+    try {
+      this.#connection?.endOfRead()
+    } catch (secondError) {
+      this.#sink.failed('internal error', secondError)
+    }
+    this.#finish()
+  }
+
+  #leaveEngine(): void {
+    const connection = this.#connection
+    this.#connection = undefined
+    connection?.close()
+  }
+}
+
+class UnsupportedVersion extends StompProtocolError {
+  constructor() {
+    super('unsupported protocol version', `accept-version names at least one of ${SUPPORTED}.`)
+  }
+}
+
+function negotiateVersion(accepted: string | undefined): StompVersion {
+  if (accepted === undefined) return '1.0'
+  const versions = new Set(accepted.split(',').map((version) => version.trim()))
+  for (const version of ['1.2', '1.1', '1.0'] as const) if (versions.has(version)) return version
+  throw new UnsupportedVersion()
+}
+
+function settle(subscription: Subscription | undefined, index: number, reject: boolean): number {
+  const consumer = subscription?.consumer
+  if (consumer === undefined) return 0
+  return reject ? consumer.reject(index) : consumer.acknowledge(index)
+}
+
+function acknowledgeMode(frame: StompFrame): AcknowledgeMode {
+  const ack = frame.text(StompHeader.ack)
+  if (ack === undefined || ack === 'auto') return 'auto'
+  if (ack === 'client') return 'client'
+  if (ack === 'client-individual') return 'individual'
+  throw new StompProtocolError('unknown ack mode', 'ack is auto, client or client-individual.')
+}
+
+function prefetchOf(frame: StompFrame): number {
+  const prefetch = frame.decimal(StompHeader.prefetchSize) ?? DEFAULT_PREFETCH
+  if (!(prefetch >= 1 && prefetch <= MAX_PREFETCH)) {
+    throw new StompProtocolError(
+      'malformed activemq.prefetchSize',
+      `activemq.prefetchSize is a whole number from 1 to ${MAX_PREFETCH}.`,
+    )
+  }
+  return prefetch
+}
+
+/** What would be answered wrongly if its header were ignored. */
+function refuseUnsupported(frame: StompFrame): void {
+  const refused = frame.has(StompHeader.selector)
+    ? 'selectors'
+    : frame.text(StompHeader.browser) === 'true'
+      ? 'queue browsers'
+      : frame.text(StompHeader.exclusive) === 'true'
+        ? 'exclusive consumers'
+        : frame.has(StompHeader.subscriptionName) || frame.has(StompHeader.durableName)
+          ? 'durable subscriptions'
+          : undefined
+  if (refused === undefined) return
+  throw new StompProtocolError(
+    `${refused} are not supported yet`,
+    'SUBSCRIBE to the queue without that header.',
+  )
+}
+
+function refuseTransaction(frame: StompFrame): void {
+  if (frame.has(StompHeader.transaction)) throw noTransactions()
+}
+
+function noTransactions(): StompProtocolError {
+  return new StompProtocolError(
+    'transactions are not supported yet',
+    'SEND, ACK and NACK without a transaction header; each takes effect by itself.',
+  )
+}
