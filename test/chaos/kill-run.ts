@@ -28,7 +28,7 @@ const masterShare = 0.7
 /** The longest that a kill waits for its moment once all brokers are in sync. */
 const momentMs = 400
 const serviceMs = 30_000
-const finishMs = 120_000
+const finishMs = 60_000
 
 /** A row of kills on one cluster under one load. */
 export class KillRun {
