@@ -129,16 +129,16 @@ function readRecord(
       return
     }
     case RecordKind.queueAdded:
-      visitor.queueAdded(index, batch.utf8Slice(body, body + length))
+      visitor.queueAdded(index, batch.toString('utf8', body, body + length))
       return
     case RecordKind.producerAdded:
-      visitor.producerAdded(index, batch.utf8Slice(body, body + length))
+      visitor.producerAdded(index, batch.toString('utf8', body, body + length))
       return
     case RecordKind.configuration:
-      visitor.configuration(index, batch.utf8Slice(body, body + length))
+      visitor.configuration(index, batch.toString('utf8', body, body + length))
       return
     case RecordKind.epochStart:
-      visitor.epochStart(index, batch.utf8Slice(body, body + length))
+      visitor.epochStart(index, batch.toString('utf8', body, body + length))
       return
     default:
       throw new RecordFault(index, `unknown kind ${kind}; it was written by a newer version`)

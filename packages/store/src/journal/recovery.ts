@@ -53,6 +53,9 @@ export async function recover(
   const survey = new Survey(disk, directory, verifiedTo, epochStarts)
   await survey.run()
   const { segments, tail, obsolete } = survey
+  // A name that a process saw need not outlive the machine, any more than bytes do: the last segment's new name, the
+  // note of a truncation, and its removal must be durable before anything is built on them.
+  await orDiskFailed('sync', directory, disk.syncDirectory(directory))
   await removeAll(disk, directory, [...(await leftovers(disk, directory)), ...obsolete])
   const last = segments.at(-1)
   const resyncedBytes = last === undefined ? 0 : await proveTail(disk, last, survey)

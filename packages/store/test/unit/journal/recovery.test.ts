@@ -25,7 +25,7 @@ describe('recovery: torn tails', () => {
     expect(
       disk
         .content(segmentOne)
-        .subarray(2 * size + 32)
+        .subarray(2 * size + 64)
         .every((byte) => byte === 0),
     ).toBe(true)
   })
@@ -63,6 +63,21 @@ describe('recovery: torn tails', () => {
     disk.crash()
     const last = await open(disk)
     expect(await everyBatch(last.log)).toEqual([...durable, doubtful].map((batch) => batch.bytes))
+  })
+
+  test('the name of a segment that was seen is made durable before anything goes in (S29, seed 213)', async () => {
+    const disk = newDisk()
+    const { log, ear } = await open(disk)
+    await appendDurably(log, ear, 16)
+    disk.hold('syncDirectory')
+    appendTo(log, { bytes: 3000 })
+    await settle()
+    expect(disk.waiting('syncDirectory')).toBe(1)
+    disk.exit()
+    const again = await open(disk)
+    const [batch] = await appendDurably(again.log, again.ear, 1, 3000)
+    disk.crash()
+    expect(await (await open(disk)).log.batchWith(17)).toEqual(batch?.bytes)
   })
 
   test('a disk that fails during recovery keeps the journal closed (S29)', async () => {

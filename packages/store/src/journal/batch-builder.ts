@@ -1,0 +1,102 @@
+import { batchHeaderBytes, sealBatch } from './batch.ts'
+import { writeUint53 } from './integer.ts'
+import { RecordKind, recordHeaderBytes } from './record.ts'
+
+const initialBytes = 64 * 1024
+
+/**
+ * The batch that is being filled: records are encoded straight into the bytes that will be written and sent.
+ *
+ * Nothing is allocated per record; the buffer grows by doubling, and a new one is taken for each batch, since the
+ * sealed one is still being written, sent and read.
+ */
+export class BatchBuilder {
+  #buffer: Buffer = Buffer.allocUnsafeSlow(initialBytes)
+  #end: number = batchHeaderBytes
+  #count = 0
+
+  /** Records so far. */
+  get count(): number {
+    return this.#count
+  }
+  /** Bytes so far, header included. */
+  get bytes(): number {
+    return this.#end
+  }
+
+  message(queue: number, producer: number, sequence: number, head: Uint8Array, body: Uint8Array): void {
+    const at = this.#record(RecordKind.messageAdded, 24 + head.length + body.length)
+    writeUint53(this.#buffer, queue, at)
+    writeUint53(this.#buffer, producer, at + 8)
+    writeUint53(this.#buffer, sequence, at + 16)
+    this.#buffer.set(head, at + 24)
+    this.#buffer.set(body, at + 24 + head.length)
+  }
+
+  removals(queue: number, indices: readonly number[]): void {
+    let at = this.#record(RecordKind.messagesRemoved, 8 + 8 * indices.length)
+    writeUint53(this.#buffer, queue, at)
+    for (const index of indices) {
+      at += 8
+      writeUint53(this.#buffer, index, at)
+    }
+  }
+
+  redelivery(queue: number, indices: readonly number[], count: number): void {
+    let at = this.#record(RecordKind.redeliveryCounted, 12 + 8 * indices.length)
+    writeUint53(this.#buffer, queue, at)
+    this.#buffer.writeUInt32LE(count, at + 8)
+    at += 12
+    for (const index of indices) {
+      writeUint53(this.#buffer, index, at)
+      at += 8
+    }
+  }
+
+  text(kind: RecordKind, text: string): void {
+    const length = Buffer.byteLength(text)
+    const at = this.#record(kind, length)
+    this.#buffer.write(text, at, length, 'utf8')
+  }
+
+  /** Seals what was gathered and starts anew. At least one record must be there. */
+  seal(header: {
+    readonly epoch: number
+    readonly firstIndex: number
+    readonly logTimeMs: number
+    readonly commitIndex: number
+    readonly previousChecksum: number
+  }): Buffer {
+    const batch = this.#buffer.subarray(0, this.#end)
+    sealBatch(batch, { ...header, count: this.#count })
+    // Sized like the last one: steady load neither grows the next one again nor holds memory that it does not use.
+    this.#buffer = Buffer.allocUnsafeSlow(Math.max(4096, Math.min(this.#end + (this.#end >> 3), 1 << 20)))
+    this.#end = batchHeaderBytes
+    this.#count = 0
+    return batch
+  }
+
+  /** Drops what was gathered: nobody has seen it. */
+  clear(): void {
+    this.#end = batchHeaderBytes
+    this.#count = 0
+  }
+
+  /** Makes room for a record and writes its header; returns where the body goes. */
+  #record(kind: RecordKind, length: number): number {
+    const at = this.#end + recordHeaderBytes
+    const end = at + length
+    if (end > this.#buffer.length) this.#grow(end)
+    this.#buffer.writeUInt32LE(length, this.#end)
+    this.#buffer.writeUInt8(kind, this.#end + 4)
+    this.#end = end
+    this.#count++
+    return at
+  }
+
+  #grow(bytes: number): void {
+    const larger = Buffer.allocUnsafeSlow(Math.max(bytes, 2 * this.#buffer.length))
+    this.#buffer.copy(larger, 0, 0, this.#end)
+    this.#buffer = larger
+  }
+}
