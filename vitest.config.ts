@@ -1,7 +1,7 @@
-import { defineConfig } from 'vitest/config'
+import { defineConfig, type ViteUserConfig } from 'vitest/config'
 
 /** Tests that need something a fresh machine lacks are projects of their own, run by `.ci/run`. */
-export default defineConfig({
+const config: ViteUserConfig = defineConfig({
   test: {
     projects: [
       {
@@ -42,3 +42,5 @@ export default defineConfig({
     ],
   },
 })
+
+export default config

@@ -1,5 +1,15 @@
+import type { Elector } from './election/elector.ts'
+import { RaftElector } from './election/raft/elector.ts'
+import type { Clock } from './io/clock.ts'
+import { SystemClock } from './io/node/clock.ts'
+import { NodeDisk } from './io/node/disk.ts'
+import { nodeNetwork } from './io/node/network.ts'
+import { SystemRandom } from './io/node/random.ts'
+import type { Random } from './io/random.ts'
 import type { MessageStore } from './message-store.ts'
 import type { LevelDbOptions, ReplicatedLevelDbOptions } from './options.ts'
+import { ReplicatedStore } from './replicated-store.ts'
+import { levelDbSettings, replicatedSettings, type StoreSettings } from './settings.ts'
 
 /** Which store to open: the same directory opens either way. */
 export type StoreConfiguration =
@@ -10,7 +20,11 @@ export type StoreConfiguration =
 export interface StoreHost {
   /** Shown by every member's status while this one is master (`masterInfo`): JSON data, at most 4 KiB. */
   readonly memberInfo: Readonly<Record<string, unknown>>
-  log(level: 'debug' | 'info' | 'warn' | 'error', message: string, facts?: Readonly<Record<string, unknown>>): void
+  log(
+    level: 'debug' | 'info' | 'warn' | 'error',
+    message: string,
+    facts?: Readonly<Record<string, unknown>>,
+  ): void
 }
 
 /**
@@ -18,6 +32,23 @@ export interface StoreHost {
  *
  * @throws StoreError `STORE_INVALID_OPTION` for an unknown or wrong setting.
  */
-export function createStore(_configuration: StoreConfiguration, _host: StoreHost): MessageStore {
+export function createStore(configuration: StoreConfiguration, host: StoreHost): MessageStore {
+  const clock = new SystemClock()
+  const random = new SystemRandom()
+  const world = { disk: new NodeDisk(), network: nodeNetwork, clock, random }
+  if (configuration.kind === 'levelDB') {
+    return new ReplicatedStore(levelDbSettings(configuration.options), host, { ...world, elector: undefined })
+  }
+  const settings = replicatedSettings(configuration.options)
+  return new ReplicatedStore(settings, host, { ...world, elector: () => electorFor(settings, clock, random) })
+}
+
+function electorFor(settings: StoreSettings, clock: Clock, random: Random): Elector {
+  const { replication, electionTimeoutMs } = settings
+  if (replication === undefined) throw new TypeError('a store that is not replicated needs no elector')
+  const { elector, address } = replication
+  if (elector.kind === 'raft') {
+    return new RaftElector({ peers: elector.peers, address, electionTimeoutMs, clock, random })
+  }
   throw new Error('not built yet')
 }

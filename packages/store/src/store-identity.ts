@@ -37,7 +37,8 @@ export async function readIdentity(disk: Disk, directory: string): Promise<Store
 /** Replaces the file; durable when this resolves, and whole at any time in between. */
 export async function writeIdentity(disk: Disk, directory: string, identity: StoreIdentity): Promise<void> {
   const temporary = join(directory, `${fileName}.new`)
-  await disk.remove(temporary)
+  // Left by a crash in between.
+  if ((await disk.list(directory)).includes(`${fileName}.new`)) await disk.remove(temporary)
   const file = await disk.open(temporary, 'create')
   try {
     const { storeUuid, nodeId, cluster } = identity
@@ -54,7 +55,8 @@ export async function writeIdentity(disk: Disk, directory: string, identity: Sto
 /** Reads the description of a cluster, from a file or a peer. @throws Error that says what is wrong. */
 export function parseCluster(value: unknown): { uuid: string; voters: readonly Voter[] } {
   const { uuid, voters } = object(value, 'cluster')
-  if (!Array.isArray(voters) || voters.length < 1 || voters.length > 9) throw new Error('voters: 1 to 9 are expected')
+  if (!Array.isArray(voters) || voters.length < 1 || voters.length > 9)
+    throw new Error('voters: 1 to 9 are expected')
   return {
     uuid: text(uuid, 'uuid'),
     voters: voters.map((voter: unknown) => {
@@ -80,6 +82,7 @@ function object(value: unknown, name: string): Record<string, unknown> {
 }
 
 function text(value: unknown, name: string): string {
-  if (typeof value !== 'string' || value === '' || value.length > 256) throw new Error(`${name}: a text is expected`)
+  if (typeof value !== 'string' || value === '' || value.length > 256)
+    throw new Error(`${name}: a text is expected`)
   return value
 }

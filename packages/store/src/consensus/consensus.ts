@@ -125,7 +125,7 @@ export class Consensus {
     return Math.floor(this.#options.voters.size / 2) + 1
   }
   get voter(): boolean {
-    return this.#options.voters.has(this.#options.nodeId)
+    return this.#options.voter ?? this.#options.voters.has(this.#options.nodeId)
   }
   /** Voters that can be talked to, this one included if it is one. */
   get reachableVoters(): number {
@@ -820,6 +820,8 @@ export interface ConsensusOptions {
   readonly nodeId: string
   /** Node ids of the voters: their stores' UUIDs are checked in the handshake. */
   readonly voters: ReadonlySet<string>
+  /** Whether this node is the voter of its name: false if its store was replaced. @defaultValue whether it is in `voters` */
+  readonly voter?: boolean
   readonly weight: number
   readonly sync: SyncPolicy
   /** As found on disk. */

@@ -87,6 +87,6 @@ function readSlot(slot: Buffer): (EpochPromise & { readonly writes: number }) | 
   return {
     writes: readUint53(slot, 8),
     epoch: readUint53(slot, 16),
-    votedFor: length === 0 ? undefined : slot.utf8Slice(26, 26 + length),
+    votedFor: length === 0 ? undefined : slot.toString('utf8', 26, 26 + length),
   }
 }

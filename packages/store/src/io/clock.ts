@@ -16,4 +16,6 @@ export interface Clock {
   wallMs(): number
   /** Calls `fire` once, at least `delayMs` from now. A pending timer keeps the process alive. */
   setTimer(delayMs: number, fire: () => void): Timer
+  /** Calls `run` once, when the events at hand have been worked off: the end of this turn. */
+  soon(run: () => void): void
 }

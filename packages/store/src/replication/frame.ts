@@ -1,3 +1,4 @@
+import type { Append, BatchSpan, ConsensusMessage } from '../consensus/message.ts'
 import {
   type BatchHeader,
   batchHeaderBytes,
@@ -6,7 +7,6 @@ import {
   payloadIntact,
 } from '../journal/batch.ts'
 import { readUint53, writeUint53 } from '../journal/integer.ts'
-import type { Append, BatchSpan, ConsensusMessage } from '../consensus/message.ts'
 
 /**
  * The replication protocol's frames: a length (4 bytes, of what follows), a type (1 byte) and a body; all numbers
@@ -63,7 +63,8 @@ export function decodeJsonFrame(body: Buffer): Record<string, unknown> {
   } catch (cause) {
     throw new FrameFault(`a body that is no JSON: ${String(cause)}`)
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new FrameFault('a body that is no object')
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new FrameFault('a body that is no object')
   return value as Record<string, unknown>
 }
 
@@ -149,7 +150,8 @@ export function decodeMessage(type: number, body: Buffer): ConsensusMessage {
     return decode(type, body)
   } catch (error) {
     // Reading past the end of a short body, or a number that is none of ours.
-    if (error instanceof RangeError) throw new FrameFault(`frame of type ${type} with ${body.length} bytes: ${error.message}`)
+    if (error instanceof RangeError)
+      throw new FrameFault(`frame of type ${type} with ${body.length} bytes: ${error.message}`)
     throw error
   }
 }
@@ -236,10 +238,14 @@ export function spansOf(bytes: Buffer, firstIndex: number, verify: boolean): Bat
     if (typeof header === 'string') throw new FrameFault(`batch header at ${offset}: wrong ${header}`)
     const end = offset + batchHeaderBytes + header.payloadBytes
     if (end > bytes.length) throw new FrameFault(`half a batch at ${offset}`)
-    if (header.firstIndex !== expected) throw new FrameFault(`batch ${header.firstIndex} where ${expected} was due`)
+    if (header.firstIndex !== expected)
+      throw new FrameFault(`batch ${header.firstIndex} where ${expected} was due`)
     if (verify) {
       if (!payloadIntact(bytes, offset, header)) throw new FrameFault(`batch ${expected}: damaged payload`)
-      if (previous !== undefined && (header.previousChecksum !== previous.checksum || header.epoch < previous.epoch)) {
+      if (
+        previous !== undefined &&
+        (header.previousChecksum !== previous.checksum || header.epoch < previous.epoch)
+      ) {
         throw new FrameFault(`batch ${expected}: does not follow the one before`)
       }
     }
@@ -282,7 +288,8 @@ export class FrameDecoder {
     }
     while (chunk.length - at >= frameHeaderBytes) {
       const length = chunk.readUInt32LE(at)
-      if (length === 0 || length > this.#limit) throw new FrameFault(`frame of ${length} bytes; the limit is ${this.#limit}`)
+      if (length === 0 || length > this.#limit)
+        throw new FrameFault(`frame of ${length} bytes; the limit is ${this.#limit}`)
       if (chunk.length - at - 4 >= length) {
         frame(chunk.readUInt8(at + 4), chunk.subarray(at + frameHeaderBytes, at + 4 + length))
         at += 4 + length

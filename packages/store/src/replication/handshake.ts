@@ -80,9 +80,12 @@ export class Handshake {
     if (fields.protocol !== magic) throw new FrameFault('not the replication protocol of LevelMQ')
     const minimum = fields.minimumVersion
     const maximum = fields.maximumVersion
-    if (typeof minimum !== 'number' || typeof maximum !== 'number') throw new FrameFault('hello without versions')
+    if (typeof minimum !== 'number' || typeof maximum !== 'number')
+      throw new FrameFault('hello without versions')
     if (minimum > protocolVersion || maximum < protocolVersion) {
-      return this.#refuse(`speaks replication versions ${minimum} to ${maximum}, this broker ${protocolVersion}`)
+      return this.#refuse(
+        `speaks replication versions ${minimum} to ${maximum}, this broker ${protocolVersion}`,
+      )
     }
     const peer = identityOf(fields)
     this.#peer = peer
@@ -99,7 +102,11 @@ export class Handshake {
     if (peer.brokerName !== self.brokerName) {
       return `belongs to the group "${peer.brokerName}", this broker to "${self.brokerName}" (brokerName of replicatedLevelDB)`
     }
-    if (peer.clusterUuid !== undefined && self.clusterUuid !== undefined && peer.clusterUuid !== self.clusterUuid) {
+    if (
+      peer.clusterUuid !== undefined &&
+      self.clusterUuid !== undefined &&
+      peer.clusterUuid !== self.clusterUuid
+    ) {
       return `its store belongs to cluster ${peer.clusterUuid}, this broker's to ${self.clusterUuid}`
     }
     if (peer.storeUuid === self.storeUuid) {
@@ -132,7 +139,9 @@ export class Handshake {
     const own = [this.#nonce, this.#self.nodeId, this.#self.storeUuid]
     const other = [this.#peerNonce, peer.nodeId, peer.storeUuid]
     const parts = this.#side === 'dialer' ? [...own, ...other] : [...other, ...own]
-    return createHmac('sha256', this.#token).update(JSON.stringify([magic, side, ...parts])).digest('hex')
+    return createHmac('sha256', this.#token)
+      .update(JSON.stringify([magic, side, ...parts]))
+      .digest('hex')
   }
 
   #proves(fields: Record<string, unknown>, side: 'dialer' | 'acceptor'): boolean {

@@ -28,7 +28,13 @@ export class Link {
   #reason: string | undefined
   #refused = false
 
-  constructor(connection: Connection, handshake: Handshake, handler: LinkHandler, clock: Clock, timeoutMs: number) {
+  constructor(
+    connection: Connection,
+    handshake: Handshake,
+    handler: LinkHandler,
+    clock: Clock,
+    timeoutMs: number,
+  ) {
     this.#connection = connection
     this.#handshake = handshake
     this.#handler = handler

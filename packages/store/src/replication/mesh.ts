@@ -89,7 +89,9 @@ export class Mesh {
   async listen(): Promise<void> {
     const address = formatAddress(this.#options.bind)
     try {
-      this.#listener = await this.#network.listen(this.#options.bind, (connection) => this.#accept(connection))
+      this.#listener = await this.#network.listen(this.#options.bind, (connection) =>
+        this.#accept(connection),
+      )
     } catch (cause) {
       throw new StoreError(
         { code: 'STORE_ADDRESS_IN_USE', address },
@@ -177,7 +179,8 @@ export class Mesh {
   }
 
   #dial(peer: Peer): void {
-    if (this.#closed || peer.dialing || peer.link !== undefined || peer.address <= this.#options.address) return
+    if (this.#closed || peer.dialing || peer.link !== undefined || peer.address <= this.#options.address)
+      return
     const target = parseAddress(peer.address)
     peer.dialing = true
     peer.retry?.cancel()
@@ -198,7 +201,8 @@ export class Mesh {
     this.#noteFailure(peer, reason, refused)
     if (this.#closed || this.#peers.get(peer.address) !== peer) return
     // Quick at first, since a restarted broker is back within a second; never slower than twice a second.
-    const delayMs = Math.min(500, 50 * 2 ** Math.min(peer.failures++, 4)) * (0.75 + this.#random.fraction() / 2)
+    const delayMs =
+      Math.min(500, 50 * 2 ** Math.min(peer.failures++, 4)) * (0.75 + this.#random.fraction() / 2)
     peer.retry = this.#clock.setTimer(delayMs, () => this.#dial(peer))
   }
 
@@ -207,9 +211,13 @@ export class Mesh {
     peer.reason = reason
     peer.refused = refused
     if (this.#closed) return
-    this.#handler.log(refused ? 'warn' : 'info', `no link to ${peer.identity?.name ?? peer.address}: ${reason}`, {
-      address: peer.address,
-    })
+    this.#handler.log(
+      refused ? 'warn' : 'info',
+      `no link to ${peer.identity?.name ?? peer.address}: ${reason}`,
+      {
+        address: peer.address,
+      },
+    )
     this.#handler.changed()
   }
 
@@ -275,7 +283,9 @@ export class Mesh {
   /** A connection that never became a link. If the caller is a member, its status tells why. */
   #strangerLeft(link: Link, reason: string, refused: boolean): void {
     if (this.#closed) return
-    this.#handler.log('warn', `replication connection from ${link.remoteAddress} ended: ${reason}`, { refused })
+    this.#handler.log('warn', `replication connection from ${link.remoteAddress} ended: ${reason}`, {
+      refused,
+    })
     const address = link.claimedAddress
     const peer = address === undefined ? undefined : this.#peers.get(address)
     if (peer !== undefined && peer.link === undefined) this.#noteFailure(peer, reason, refused)

@@ -1,0 +1,147 @@
+import { StoreError } from './errors.ts'
+import type { BatchBuilder } from './journal/batch-builder.ts'
+import { messageHeaderBytes, RecordKind } from './journal/record.ts'
+import type { MessageIndex, SequenceWindow } from './message-index/message-index.ts'
+import type { MasterSession } from './message-store.ts'
+
+/** What a mastership needs of the store it belongs to. */
+export interface MastershipHost {
+  /** Index of the next record to be appended. */
+  nextIndex(): number
+  /** Something was appended: to be sealed at the end of the turn, or at once if `now`. */
+  appended(now: boolean): void
+  mayDispatch(): boolean
+  hasRoom(): boolean
+}
+
+/**
+ * One mastership: encodes changes into the open batch, and tells a producer's repetitions from what is new.
+ *
+ * Invariant: what was seen of a producer here is what the index has seen plus what this mastership appended. If that
+ * is lost with the mastership, so is what it appended or it is committed by the next one, whose index then has it.
+ */
+export class Mastership implements MasterSession {
+  readonly epoch: number
+  readonly #builder: BatchBuilder
+  readonly #index: MessageIndex
+  readonly #host: MastershipHost
+  readonly #maxRecordBytes: number
+  readonly #newWindow: () => SequenceWindow
+  readonly #producers = new Map<string, number>()
+  readonly #windows = new Map<number, SequenceWindow>()
+  #over = false
+
+  constructor(
+    epoch: number,
+    parts: {
+      readonly builder: BatchBuilder
+      readonly index: MessageIndex
+      readonly host: MastershipHost
+      readonly maxRecordBytes: number
+      readonly newWindow: () => SequenceWindow
+    },
+  ) {
+    this.epoch = epoch
+    this.#builder = parts.builder
+    this.#index = parts.index
+    this.#host = parts.host
+    this.#maxRecordBytes = parts.maxRecordBytes
+    this.#newWindow = parts.newWindow
+  }
+
+  /** From now on everything is refused. */
+  end(): void {
+    this.#over = true
+  }
+
+  addQueue(name: string): number {
+    return this.#text(RecordKind.queueAdded, name)
+  }
+
+  producer(id: string): number {
+    this.#check()
+    const known = this.#producers.get(id) ?? this.#index.producerNamed(id)
+    // The index forgets producers that were unused for long; one that it forgot is registered anew.
+    if (known !== undefined && (this.#windows.has(known) || this.#index.producerWindow(known) !== undefined))
+      return known
+    const bytes = Buffer.byteLength(id)
+    if (bytes < 1 || bytes > 512) throw new TypeError(`producer id of ${bytes} bytes; 1 to 512 are allowed`)
+    const registered = this.#text(RecordKind.producerAdded, id)
+    this.#producers.set(id, registered)
+    this.#windows.set(registered, this.#newWindow())
+    return registered
+  }
+
+  addMessage(queue: number, producer: number, sequence: number, head: Uint8Array, body: Uint8Array): number {
+    this.#check()
+    const bytes = messageHeaderBytes + head.length + body.length
+    if (bytes > this.#maxRecordBytes) {
+      throw new StoreError(
+        { code: 'STORE_RECORD_TOO_LARGE', bytes, limit: this.#maxRecordBytes },
+        `message of ${bytes} bytes; maxRecordBytes is ${this.#maxRecordBytes}`,
+      )
+    }
+    const index = this.#host.nextIndex()
+    if (producer !== 0) {
+      const window = this.#windowOf(producer)
+      // Where the first copy is in the log is not kept: the end of the log is never before it.
+      if (window.has(sequence)) return -(index - 1)
+      window.add(sequence)
+    }
+    this.#builder.message(queue, producer, sequence, head, body)
+    this.#host.appended(false)
+    return index
+  }
+
+  removeMessages(queue: number, indices: readonly number[]): number {
+    this.#check()
+    const index = this.#host.nextIndex()
+    this.#builder.removals(queue, indices)
+    this.#host.appended(false)
+    return index
+  }
+
+  countRedelivery(queue: number, indices: readonly number[], count: number): number {
+    this.#check()
+    const index = this.#host.nextIndex()
+    this.#builder.redelivery(queue, indices, count)
+    this.#host.appended(false)
+    return index
+  }
+
+  mayDispatch(): boolean {
+    this.#check()
+    return this.#host.mayDispatch()
+  }
+
+  hasRoom(): boolean {
+    this.#check()
+    return this.#host.hasRoom()
+  }
+
+  flush(): void {
+    this.#check()
+    this.#host.appended(true)
+  }
+
+  #text(kind: RecordKind, text: string): number {
+    this.#check()
+    const index = this.#host.nextIndex()
+    this.#builder.text(kind, text)
+    this.#host.appended(false)
+    return index
+  }
+
+  #windowOf(producer: number): SequenceWindow {
+    let window = this.#windows.get(producer)
+    if (window === undefined) {
+      window = this.#index.producerWindow(producer) ?? this.#newWindow()
+      this.#windows.set(producer, window)
+    }
+    return window
+  }
+
+  #check(): void {
+    if (this.#over) throw new StoreError({ code: 'STORE_NOT_MASTER' }, 'this broker is no longer master')
+  }
+}

@@ -1,0 +1,680 @@
+import { join } from 'node:path'
+import { Applier } from './applier.ts'
+import { type EpochPromise, PromiseFile } from './consensus/promise-file.ts'
+import type { ElectionFacts, Elector, StandReason } from './election/elector.ts'
+import { StoreError } from './errors.ts'
+import { foundingVoters } from './formation.ts'
+import type { Clock, Timer } from './io/clock.ts'
+import type { Disk } from './io/disk.ts'
+import type { Network } from './io/network.ts'
+import type { Random } from './io/random.ts'
+import { batchHeaderBytes, decodeBatchHeader } from './journal/batch.ts'
+import { type Journal, openJournal } from './journal/journal.ts'
+import type { EpochStart } from './journal/log.ts'
+import { Mastership } from './mastership.ts'
+import { isVoter, type MemberInfo, Members, parseMemberInfo } from './members.ts'
+import { type LevelIndex, openLevelIndex } from './message-index/level-index.ts'
+import { GapWindow } from './message-index/sequence-window.ts'
+import { MessageReader } from './message-reader.ts'
+import type { MessageEntry, MessageStore, QueueInfo, Role, StoreListener } from './message-store.ts'
+import { Replica } from './replica.ts'
+import {
+  decodeJsonFrame,
+  decodeMessage,
+  encodeJsonFrame,
+  encodeMessage,
+  FrameType,
+} from './replication/frame.ts'
+import type { NodeIdentity } from './replication/handshake.ts'
+import { Mesh } from './replication/mesh.ts'
+import type { StoreSettings } from './settings.ts'
+import type { StoreHost } from './store-factory.ts'
+import {
+  parseCluster,
+  readIdentity,
+  type StoreIdentity,
+  type Voter,
+  writeIdentity,
+} from './store-identity.ts'
+import type { MemberStatus, StoreStatus } from './store-status.ts'
+
+/** The world a store lives in: the real one, or a simulated one. */
+export interface StoreEnvironment {
+  readonly disk: Disk
+  readonly network: Network
+  readonly clock: Clock
+  readonly random: Random
+  /** Makes the elector; `undefined` for a store that is not replicated. */
+  readonly elector: ((settings: StoreSettings) => Elector) | undefined
+}
+
+const tickMs = 10
+const infoEveryMs = 500
+/** Part of the election timeout for which a master may dispatch after a majority answered. */
+const leasePart = 4
+/** Heartbeats per election timeout. */
+const heartbeatPart = 20
+/** Bytes under way to one slave, unacknowledged. */
+const maxFlyingBytes: number = 16 * 1024 * 1024
+/** A store's directory: `journal/`, `index/`, and the files `identity.json` and `promise`. */
+const journalDirectory = 'journal'
+const indexDirectory = 'index'
+
+/** What exists once the directory is open. */
+interface Opened {
+  readonly identity: StoreIdentity
+  readonly journal: Journal
+  /** As recovered. */
+  readonly epochStarts: readonly EpochStart[]
+  /** Of what was recovered, so much is known to be committed. */
+  readonly commitIndex: number
+  readonly index: LevelIndex
+  readonly applier: Applier
+  readonly reader: MessageReader
+  readonly promiseFile: PromiseFile
+  readonly promise: EpochPromise
+}
+
+/**
+ * The message store, replicated or alone: puts journal, index, consensus, replication and election together.
+ *
+ * Invariants:
+ * - The broker is master (`promoted`) only in an epoch whose first batch is committed, with an index that holds
+ *   everything committed, and hears `demoted` before this node does anything in a later epoch.
+ * - A blank directory takes part in nothing until it belongs to a cluster, and counts only if it is one of its voters.
+ * - After a failure nothing is sent, written or reported any more but the failure itself.
+ */
+export class ReplicatedStore implements MessageStore {
+  readonly #settings: StoreSettings
+  readonly #host: StoreHost
+  readonly #environment: StoreEnvironment
+  readonly #clock: Clock
+  readonly #bootId: string
+  readonly #members = new Members()
+  #listener: StoreListener | undefined
+  #opened: Opened | undefined
+  #cluster: StoreIdentity['cluster']
+  #replica: Replica | undefined
+  #mesh: Mesh | undefined
+  #elector: Elector | undefined
+  #mastership: Mastership | undefined
+  /** Epoch whose first batch is committed, while its mastership waits for the index to be level. */
+  #servingEpoch: number | undefined
+  #founding = false
+  #ticker: Timer | undefined
+  #toldMs = Number.NEGATIVE_INFINITY
+  #closing: Promise<void> | undefined
+  #failure: Error | undefined
+  /** Why this node does not join the cluster that it met. */
+  #stranger: string | undefined
+
+  constructor(settings: StoreSettings, host: StoreHost, environment: StoreEnvironment) {
+    this.#settings = settings
+    this.#host = host
+    this.#environment = environment
+    this.#clock = environment.clock
+    this.#bootId = environment.random.uuid()
+  }
+
+  get role(): Role {
+    if (this.#mastership !== undefined) return 'master'
+    const leader = this.#replica?.core.leader
+    return leader !== undefined && leader !== this.#opened?.identity.nodeId ? 'slave' : 'electing'
+  }
+
+  async open(listener: StoreListener): Promise<void> {
+    if (this.#listener !== undefined) throw new TypeError('a store is opened once')
+    this.#listener = listener
+    const { warning, words } = this.#settings.sync
+    if (warning !== undefined) this.#host.log('warn', `sync is ${words}: ${warning}`)
+    try {
+      this.#opened = await this.#openDirectory()
+      this.#cluster = this.#opened.identity.cluster
+      await this.#openNetwork()
+      if (this.#cluster !== undefined) this.#join(this.#cluster)
+      else if (this.#settings.replicas === 1) await this.#found([this.#self(this.#opened)])
+      this.#tick()
+      if (this.#elector === undefined) this.#replica?.stand('startup')
+      else this.#elector.start(this.#electorHost(), this.#facts())
+    } catch (error) {
+      await this.close()
+      throw error
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  queues(): QueueInfo[] {
+    return this.#opened?.index.queues() ?? []
+  }
+
+  page(queue: number, after: number, limit: number): Promise<MessageEntry[]> {
+    return this.#directory().index.page(queue, after, limit)
+  }
+
+  read(indices: readonly number[]): Promise<Buffer[]> {
+    return this.#directory().reader.read(indices)
+  }
+
+  status(): StoreStatus {
+    const opened = this.#directory()
+    const core = this.#replica?.core
+    const nowMs = this.#clock.monotonicMs()
+    const { replicas, sync, replication } = this.#settings
+    const masterNodeId = core?.leader
+    const position = { epoch: opened.journal.lastEpoch, index: opened.journal.lastIndex }
+    const others = this.#members.statuses(
+      this.#mesh?.peers() ?? [],
+      this.#voters(),
+      core,
+      masterNodeId,
+      nowMs,
+    )
+    return {
+      nodeId: opened.identity.nodeId,
+      storeUuid: opened.identity.storeUuid,
+      clusterUuid: this.#cluster?.uuid,
+      role: this.role,
+      epoch: core?.epoch ?? 0,
+      position,
+      commitIndex: core?.commitIndex ?? 0,
+      durableIndex: opened.journal.durableIndex,
+      elector: replication?.elector.kind ?? 'none',
+      sync: sync.words,
+      syncWarning: sync.warning,
+      replicas,
+      quorum: { needed: Math.floor(replicas / 2) + 1, present: this.#present() },
+      waitingFor: this.#waitingFor(others),
+      masterNodeId,
+      masterInfo: this.#isMaster(masterNodeId)
+        ? this.#host.memberInfo
+        : this.#members.infoOf(masterNodeId)?.info,
+      electionReason: core?.electedBy ?? this.#members.infoOf(masterNodeId)?.electionReason,
+      members: [this.#ownStatus(opened), ...others],
+      zookeeper: this.#elector?.status(),
+    }
+  }
+
+  // Opening.
+
+  async #openDirectory(): Promise<Opened> {
+    const { disk } = this.#environment
+    const settings = this.#settings
+    const { directory } = settings
+    await disk.makeDirectory(directory)
+    // First, since LevelDB's lock keeps a second process out.
+    const index = await openLevelIndex({
+      ...settings,
+      directory: join(directory, indexDirectory),
+      maxProducers: settings.maxFailoverProducersToTrack,
+      maxGaps: settings.failoverProducersAuditDepth,
+    })
+    try {
+      if (index.rebuilt !== undefined)
+        this.#host.log('warn', `the index is rebuilt from the journal: ${index.rebuilt}`)
+      const identity = await this.#identify()
+      const {
+        log: journal,
+        epochStarts,
+        report,
+      } = await openJournal({
+        disk,
+        directory: join(directory, journalDirectory),
+        segmentBytes: settings.logSize,
+        verifiedTo: index.appliedIndex,
+        epochStarts: index.epochStarts,
+        listener: {
+          written: (at) => this.#replica?.written(at),
+          durable: (at) => this.#replica?.durable(at),
+          failed: (error) => this.#fail(error),
+        },
+      })
+      this.#host.log('info', 'journal recovered', { ...report })
+      const { file: promiseFile, promise } = await PromiseFile.open(disk, directory)
+      const applier = new Applier({
+        log: journal,
+        index,
+        clock: this.#clock,
+        flushDelayMs: settings.flushDelay,
+        applied: (at) => this.#applied(at),
+        failed: (error) => this.#fail(error),
+      })
+      const mark = journal.lastIndex === 0 ? 0 : committedMark(await journal.batchWith(journal.lastIndex))
+      const commitIndex = Math.max(index.appliedIndex, mark)
+      applier.committed(commitIndex)
+      const reader = new MessageReader(journal)
+      return { identity, journal, epochStarts, commitIndex, index, applier, reader, promiseFile, promise }
+    } catch (error) {
+      await index.close()
+      throw error
+    }
+  }
+
+  /** Reads who this directory is, or makes it someone. */
+  async #identify(): Promise<StoreIdentity> {
+    const { disk, random } = this.#environment
+    const { directory, nodeId, memberName, replicas } = this.#settings
+    const found = await readIdentity(disk, directory)
+    if (found === undefined) {
+      if ((await disk.list(join(directory, journalDirectory))).length > 0) {
+        throw new StoreError(
+          { code: 'STORE_CORRUPT', file: join(directory, 'identity.json'), offset: 0 },
+          `${directory}: holds a journal, but identity.json is missing`,
+        )
+      }
+      const storeUuid = random.uuid()
+      const identity = {
+        storeUuid,
+        nodeId: nodeId ?? `${memberName}-${storeUuid.slice(0, 8)}`,
+        cluster: undefined,
+      }
+      await writeIdentity(disk, directory, identity)
+      return identity
+    }
+    if (nodeId !== undefined && nodeId !== found.nodeId) {
+      throw new StoreError(
+        { code: 'STORE_FOREIGN_DIRECTORY', directory },
+        `${directory}: is the store of node "${found.nodeId}", not of "${nodeId}" (nodeId)`,
+      )
+    }
+    const voters = found.cluster?.voters.length
+    if (voters !== undefined && voters !== replicas) {
+      throw new StoreError(
+        { code: 'STORE_FOREIGN_DIRECTORY', directory },
+        `${directory}: belongs to a cluster of ${voters} replicas, and ${replicas} are configured: set replicas to ${voters}`,
+      )
+    }
+    return found
+  }
+
+  async #openNetwork(): Promise<void> {
+    const { replication, electionTimeoutMs } = this.#settings
+    if (replication === undefined) return
+    const mesh = new Mesh(
+      {
+        bind: replication.bind,
+        address: replication.address,
+        securityToken: replication.securityToken,
+        silenceMs: Math.max(5 * electionTimeoutMs, 8 * infoEveryMs),
+      },
+      this.#environment,
+      () => this.#self(this.#directory()),
+      {
+        peerUp: (peer) => this.#peerUp(peer),
+        peerDown: (peer, reason) => this.#peerDown(peer, reason),
+        frame: (peer, type, body) => this.#frame(peer, type, body),
+        changed: () => this.#listener?.changed(),
+        log: (level, message, facts) => this.#host.log(level, message, facts),
+      },
+    )
+    await mesh.listen()
+    this.#mesh = mesh
+    this.#elector = this.#environment.elector?.(this.#settings)
+  }
+
+  #self({ identity }: Opened): NodeIdentity {
+    return {
+      brokerName: this.#settings.brokerName,
+      nodeId: identity.nodeId,
+      storeUuid: identity.storeUuid,
+      clusterUuid: this.#cluster?.uuid,
+      name: this.#settings.memberName,
+      address: this.#settings.replication?.address ?? 'local',
+      bootId: this.#bootId,
+    }
+  }
+
+  // Forming and joining a cluster.
+
+  #considerFounding(): void {
+    if (this.#cluster !== undefined || this.#founding || this.#opened === undefined) return
+    const self = this.#self(this.#opened)
+    const voters = foundingVoters(self, this.#members.connected(), this.#settings.replicas)
+    if (voters === undefined) return
+    this.#found(voters).catch((error: Error) => this.#fail(error))
+  }
+
+  async #found(voters: readonly Voter[]): Promise<void> {
+    const cluster = {
+      uuid: this.#environment.random.uuid(),
+      voters: voters.map(({ nodeId, storeUuid }) => ({ nodeId, storeUuid })),
+    }
+    this.#host.log('info', 'founding the cluster', { clusterUuid: cluster.uuid, voters: voters.length })
+    await this.#adopt(cluster)
+  }
+
+  /** Writes down which cluster this store belongs to, for good, and only then takes part in it. */
+  async #adopt(cluster: NonNullable<StoreIdentity['cluster']>): Promise<void> {
+    if (this.#founding || this.#cluster !== undefined) return
+    this.#founding = true
+    const { identity } = this.#directory()
+    await writeIdentity(this.#environment.disk, this.#settings.directory, { ...identity, cluster })
+    this.#founding = false
+    if (this.#closing !== undefined) return
+    this.#cluster = cluster
+    this.#join(cluster)
+    for (const peer of this.#members.connected()) this.#greet(peer)
+    this.#observe()
+  }
+
+  #onFormation(peer: NodeIdentity, body: Buffer): void {
+    const cluster = parseCluster(decodeJsonFrame(body).cluster)
+    if (this.#cluster !== undefined) {
+      if (this.#cluster.uuid !== cluster.uuid)
+        this.#mesh?.drop(peer.nodeId, `belongs to cluster ${cluster.uuid}`)
+      return
+    }
+    if (cluster.voters.length !== this.#settings.replicas) {
+      this.#stranger = `replicas is ${this.#settings.replicas} here, and the cluster has ${cluster.voters.length}`
+      this.#host.log('error', `not joining the cluster of ${peer.name}: ${this.#stranger}`)
+      return
+    }
+    this.#host.log('info', `joining the cluster of ${peer.name}`, { clusterUuid: cluster.uuid })
+    this.#adopt(cluster).catch((error: Error) => this.#fail(error))
+  }
+
+  /** Starts to take part in consensus. */
+  #join(cluster: NonNullable<StoreIdentity['cluster']>): void {
+    const { identity, journal, epochStarts, commitIndex, applier, promise, promiseFile } = this.#directory()
+    const { sync, weight, electionTimeoutMs, asyncBufferSize } = this.#settings
+    this.#replica = new Replica({
+      log: journal,
+      applier,
+      clock: this.#clock,
+      roomBytes: asyncBufferSize,
+      consensus: {
+        nodeId: identity.nodeId,
+        voters: new Set(cluster.voters.map((voter) => voter.nodeId)),
+        voter: isVoter(cluster.voters, identity),
+        weight,
+        sync,
+        promise,
+        log: { lastIndex: journal.lastIndex, commitIndex, epochStarts },
+        electionTimeoutMs,
+        leaseMs: electionTimeoutMs / leasePart,
+        heartbeatMs: electionTimeoutMs / heartbeatPart,
+        maxFlyingBytes,
+      },
+      host: {
+        send: (to, message) => this.#mesh?.send(to, encodeMessage(message)),
+        writePromise: (next) => promiseFile.write(next),
+        configuration: () => JSON.stringify(cluster),
+        roleChanged: () => this.#roleChanged(),
+        serving: (epoch) => this.#serving(epoch),
+        deposed: (reason) => this.#deposed(reason),
+        confirmed: (at) => {
+          if (this.#mastership !== undefined) this.#listener?.confirmed(at)
+        },
+        leaderLost: (reason) => this.#elector?.masterLost(reason),
+        defeated: () => this.#elector?.defeated(),
+        drained: () => this.#listener?.drained(),
+        leaseRenewed: () => {
+          if (this.#mastership !== undefined) this.#listener?.leaseRenewed()
+        },
+        failed: (error) => this.#fail(error),
+      },
+    })
+    for (const peer of this.#members.connected()) this.#replica.peerUp(peer.nodeId, this.#countsAsVoter(peer))
+  }
+
+  #voters(): readonly Voter[] {
+    return this.#cluster?.voters ?? []
+  }
+
+  #countsAsVoter(peer: NodeIdentity): boolean {
+    return isVoter(this.#voters(), peer)
+  }
+
+  // Peers.
+
+  #peerUp(peer: NodeIdentity): void {
+    this.#host.log('info', `connected to ${peer.name}`, { nodeId: peer.nodeId, address: peer.address })
+    this.#members.up(peer)
+    if (this.#cluster !== undefined) this.#greet(peer)
+    this.#replica?.peerUp(peer.nodeId, this.#countsAsVoter(peer))
+    this.#considerFounding()
+    this.#tell()
+    this.#observe()
+  }
+
+  /** A blank store is told which cluster it has met. */
+  #greet(peer: NodeIdentity): void {
+    if (peer.clusterUuid === undefined) {
+      this.#mesh?.send(peer.nodeId, [encodeJsonFrame(FrameType.formation, { cluster: this.#cluster })])
+    }
+  }
+
+  #peerDown(peer: NodeIdentity, reason: string): void {
+    this.#host.log('info', `lost ${peer.name}: ${reason}`, { nodeId: peer.nodeId })
+    this.#members.down(peer.nodeId)
+    this.#replica?.peerDown(peer.nodeId)
+    this.#observe()
+  }
+
+  #frame(peer: NodeIdentity, type: number, body: Buffer): void {
+    if (this.#failure !== undefined) return
+    if (type === FrameType.info) {
+      const info = parseMemberInfo(decodeJsonFrame(body))
+      if (info !== undefined) this.#members.heard(peer.nodeId, info)
+    } else if (type === FrameType.formation) {
+      this.#onFormation(peer, body)
+    } else {
+      this.#replica?.receive(peer.nodeId, decodeMessage(type, body))
+    }
+  }
+
+  #tell(): void {
+    const opened = this.#opened
+    if (this.#mesh === undefined || opened === undefined) return
+    this.#toldMs = this.#clock.monotonicMs()
+    const core = this.#replica?.core
+    const info: MemberInfo = {
+      role: this.role,
+      epoch: core?.epoch ?? 0,
+      lastEpoch: opened.journal.lastEpoch,
+      lastIndex: opened.journal.lastIndex,
+      commitIndex: core?.commitIndex ?? 0,
+      info: this.#host.memberInfo,
+      electionReason: core?.electedBy,
+      slaves: core === undefined ? [] : this.#members.slaves(core, this.#voters(), this.#toldMs),
+    }
+    this.#mesh.broadcast([encodeJsonFrame(FrameType.info, info)])
+  }
+
+  // Election and mastership.
+
+  #electorHost() {
+    return {
+      stand: (reason: StandReason) => this.#replica?.stand(reason),
+      stepDown: (reason: string) => this.#replica?.resign(reason),
+      peers: (addresses: readonly { readonly address: string }[]) =>
+        this.#mesh?.setPeers(addresses.map(({ address }) => address)),
+      changed: () => this.#listener?.changed(),
+      log: this.#host.log,
+    }
+  }
+
+  #facts(): ElectionFacts {
+    const { identity, journal } = this.#directory()
+    const core = this.#replica?.core
+    return {
+      nodeId: identity.nodeId,
+      storeUuid: identity.storeUuid,
+      clusterUuid: this.#cluster?.uuid,
+      voter: core?.voter ?? false,
+      epoch: core?.epoch ?? 0,
+      lastEpoch: journal.lastEpoch,
+      lastIndex: journal.lastIndex,
+      masterNodeId: core?.leader,
+      serving: this.#mastership !== undefined,
+      reachableVoters: core?.reachableVoters ?? 0,
+      quorum: core?.quorum ?? Math.floor(this.#settings.replicas / 2) + 1,
+    }
+  }
+
+  #observe(): void {
+    if (this.#opened !== undefined && this.#closing === undefined) this.#elector?.observe(this.#facts())
+  }
+
+  #roleChanged(): void {
+    this.#observe()
+    this.#tell()
+    this.#listener?.changed()
+  }
+
+  #serving(epoch: number): void {
+    this.#servingEpoch = epoch
+    this.#promoteIfLevel()
+  }
+
+  /** Everything committed so far has to be in the index before the broker may look at it. */
+  #promoteIfLevel(): void {
+    const epoch = this.#servingEpoch
+    const replica = this.#replica
+    const opened = this.#opened
+    if (epoch === undefined || replica === undefined || opened === undefined || !opened.applier.level) return
+    this.#servingEpoch = undefined
+    if (!replica.core.serving || replica.core.epoch !== epoch || this.#failure !== undefined) return
+    const { maxRecordBytes, failoverProducersAuditDepth } = this.#settings
+    this.#mastership = new Mastership(epoch, {
+      builder: replica.builder,
+      index: opened.index,
+      host: replica,
+      maxRecordBytes,
+      newWindow: () => new GapWindow(failoverProducersAuditDepth),
+    })
+    this.#host.log('info', `master in epoch ${epoch}`, { elected: replica.core.electedBy })
+    this.#listener?.promoted(this.#mastership)
+    this.#roleChanged()
+  }
+
+  #deposed(reason: string): void {
+    this.#servingEpoch = undefined
+    const mastership = this.#mastership
+    if (mastership === undefined) return
+    this.#mastership = undefined
+    mastership.end()
+    this.#host.log('warn', `no longer master: ${reason}`, { epoch: mastership.epoch })
+    this.#listener?.demoted(reason)
+  }
+
+  #applied(index: number): void {
+    if (this.#mastership !== undefined) this.#listener?.committed(index)
+    else this.#promoteIfLevel()
+  }
+
+  #isMaster(masterNodeId: string | undefined): boolean {
+    return masterNodeId !== undefined && masterNodeId === this.#opened?.identity.nodeId
+  }
+
+  // Time, status, and the end.
+
+  #tick(): void {
+    if (this.#closing !== undefined || this.#failure !== undefined) return
+    this.#ticker = this.#clock.setTimer(tickMs, () => this.#tick())
+    this.#replica?.tick()
+    const nowMs = this.#clock.monotonicMs()
+    this.#mesh?.tick(nowMs)
+    if (nowMs - this.#toldMs >= infoEveryMs) this.#tell()
+  }
+
+  #present(): number {
+    const core = this.#replica?.core
+    return core === undefined ? 0 : core.reachableVoters
+  }
+
+  #ownStatus({ identity, journal }: Opened): MemberStatus {
+    const core = this.#replica?.core
+    const master = this.#members.infoOf(core?.leader)
+    const seen = master?.slaves.find((slave) => slave.nodeId === identity.nodeId)
+    return {
+      name: this.#settings.memberName,
+      nodeId: identity.nodeId,
+      storeUuid: identity.storeUuid,
+      address: this.#settings.replication?.address ?? 'local',
+      role: this.role,
+      voter: core?.voter ?? false,
+      position: { epoch: journal.lastEpoch, index: journal.lastIndex },
+      lag: seen?.lag ?? (this.#mastership === undefined ? undefined : 0),
+      state: seen?.state ?? 'self',
+      reason: undefined,
+      lastHeardMs: 0,
+    }
+  }
+
+  #waitingFor(others: readonly MemberStatus[]): string | undefined {
+    const core = this.#replica?.core
+    const missing = others
+      .filter(({ state }) => state === 'unreachable' || state === 'refused')
+      .map(({ name, reason }) => (reason === undefined ? name : `${name} (${reason})`))
+    const missingText = missing.length === 0 ? '' : `; missing: ${missing.join(', ')}`
+    if (this.#stranger !== undefined) return this.#stranger
+    if (core === undefined) {
+      const present = 1 + this.#members.connected().length
+      return `all ${this.#settings.replicas} replicas for the founding of the cluster, ${present} are here${missingText}`
+    }
+    if (this.#mastership !== undefined) return undefined
+    if (core.role === 'leader')
+      return `the first record of epoch ${core.epoch} on the disks of a majority${missingText}`
+    if (core.leader !== undefined) {
+      return core.voter
+        ? undefined
+        : 'a place among the voters: this store is blank or was replaced, and only learns'
+    }
+    if (core.reachableVoters < core.quorum) {
+      return `a quorum: ${core.quorum} voters are needed and ${core.reachableVoters} reachable${missingText}`
+    }
+    const zookeeper = this.#elector?.status()
+    if (zookeeper !== undefined && zookeeper.state !== 'connected') {
+      return `ZooKeeper at ${zookeeper.address} (${zookeeper.state}${zookeeper.reason === undefined ? '' : `: ${zookeeper.reason}`})`
+    }
+    return 'the election of a master'
+  }
+
+  #fail(error: Error): void {
+    if (this.#failure !== undefined || this.#closing !== undefined) return
+    this.#failure = error
+    this.#replica?.stop()
+    this.#mastership?.end()
+    this.#mastership = undefined
+    this.#ticker?.cancel()
+    // The others see at once that this node is gone; what it cannot write it must not seem to take.
+    void this.#mesh?.close()
+    void this.#elector?.stop()
+    this.#host.log('error', `the store has failed: ${error.message}`)
+    this.#listener?.failed(error)
+  }
+
+  async #close(): Promise<void> {
+    this.#ticker?.cancel()
+    if (this.#failure === undefined) this.#replica?.resign('this broker is stopping')
+    this.#replica?.stop()
+    this.#mastership?.end()
+    this.#mastership = undefined
+    await this.#elector?.stop()
+    await this.#mesh?.close()
+    const opened = this.#opened
+    if (opened === undefined) return
+    if (this.#failure === undefined) {
+      await opened.journal.close()
+      await opened.applier.close()
+    }
+    await opened.index.close()
+    await opened.promiseFile.close()
+  }
+
+  #directory(): Opened {
+    if (this.#opened === undefined) throw new StoreError({ code: 'STORE_CLOSED' }, 'the store is not open')
+    return this.#opened
+  }
+}
+
+/** Commit index that the last batch of a recovered log knew of: at least so much of it is committed. */
+function committedMark(lastBatch: Buffer): number {
+  if (lastBatch.length < batchHeaderBytes) return 0
+  const header = decodeBatchHeader(lastBatch, 0)
+  return typeof header === 'string' ? 0 : header.commitIndex
+}
