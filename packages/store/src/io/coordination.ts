@@ -27,6 +27,8 @@ export interface CoordinationMember {
   readonly name: string
   readonly data: string
   readonly own: boolean
+  /** The node's ACL keeps its data from this session; `data` is empty then. */
+  readonly denied?: boolean
 }
 
 export interface CoordinationHandler {
