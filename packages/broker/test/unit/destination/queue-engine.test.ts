@@ -411,6 +411,21 @@ test('memory: a queue of 100,000 messages keeps within its window, and is delive
   expect(store.pagesRead).toBe(pagesRead)
 })
 
+test('memory: a message in the store that is not committed is paged in after its commit, and not looked for before', async () => {
+  const { store, client } = await opened({}, { queueMessages: 2 })
+  const [, , third = 0, fourth = 0] = client().send('q', 'a', 'b', 'c', 'd')
+  store.commit(third)
+  const worker = client()
+  worker.subscribe('q', 'individual')
+  for (let turn = 0; turn < 50; turn++) await Promise.resolve()
+  expect(worker.texts).toEqual(['a', 'b', 'c'])
+  expect(store.pagesRead).toBe(1)
+  store.commit(fourth)
+  for (let turn = 0; turn < 50; turn++) await Promise.resolve()
+  expect(worker.texts).toEqual(['a', 'b', 'c', 'd'])
+  expect(store.pagesRead).toBe(2)
+})
+
 test('memory: queues that nobody consumes make room for one that is', async () => {
   const limits = { queueMessages: 100, queueBytes: 1000, totalBytes: 3000, pageMessages: 50 }
   const fixture = await opened({}, limits)
