@@ -149,6 +149,40 @@ test('page: reads on where the first read from LevelDB was mostly removed messag
   expect((await index.page(1, 0, 5)).map((entry) => entry.index)).toEqual([2, 4991, 4992, 4993, 4994])
 })
 
+test('redelivery: counted and then removed before the same checkpoint, a message stays removed', async () => {
+  const index = await directory.reopen()
+  index.apply(log.next(addQueue).bytes)
+  index.apply(addMessages(3)) // 2 to 4.
+  await index.checkpoint()
+  index.apply(log.next({ kind: 'redeliveryCounted', queue: 1, count: 1, messages: [3] }).bytes)
+  index.apply(removeMessages(3, 3))
+  await index.checkpoint()
+  expect(await storedMessages()).toEqual([2, 4])
+})
+
+test('producer: the order of use survives a restart', async () => {
+  let index = await directory.reopen()
+  index.apply(log.next(addQueue).bytes)
+  for (const id of ['p2', 'p3', 'p4']) index.apply(log.next({ kind: 'producerAdded', id }).bytes)
+  index.apply(log.next({ ...addMessage, producer: 2, sequence: 1 }).bytes)
+  await index.checkpoint()
+  index = await directory.reopen()
+  index.apply(log.next({ kind: 'producerAdded', id: 'p6' }).bytes)
+  expect(['p2', 'p3', 'p4', 'p6'].map((id) => index.producerNamed(id))).toEqual([2, undefined, 4, 6])
+})
+
+test('producer: a lower bound on the next opening forgets the oldest for good', async () => {
+  let index = await directory.reopen()
+  for (const id of ['p1', 'p2', 'p3']) index.apply(log.next({ kind: 'producerAdded', id }).bytes)
+  await index.checkpoint()
+  index = await directory.reopen({ maxProducers: 1 })
+  expect(['p1', 'p2', 'p3'].map((id) => index.producerNamed(id))).toEqual([undefined, undefined, 3])
+  index.apply(log.next(addQueue).bytes)
+  await index.checkpoint()
+  index = await directory.reopen()
+  expect(['p1', 'p2', 'p3'].map((id) => index.producerNamed(id))).toEqual([undefined, undefined, 3])
+})
+
 test('low mark: a consumed head costs the next page nothing', async () => {
   const index = await directory.reopen()
   index.apply(log.next(addQueue).bytes)

@@ -39,7 +39,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
   { weight: 3, arbitrary: fc.record({ do: fc.constant('removeHead'), queue: small, count: small }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('removeAgain'), queue: small }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('countRedelivery'), queue: small, picks }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('addQueue') }) },
+  { weight: 1, arbitrary: fc.constant<Action>({ do: 'addQueue' }) },
   {
     weight: 2,
     arbitrary: fc.record({ do: fc.constant('addProducer'), name: fc.constantFrom(...producerNames) }),
@@ -90,6 +90,7 @@ class Run {
 
   async play(steps: readonly Step[]): Promise<void> {
     let index = await this.#directory.reopen(options)
+    await this.#step({ do: 'apply', actions: [{ do: 'addQueue' }, { do: 'addQueue' }] }, index)
     for (const step of steps) {
       if (step.do === 'crash') {
         await Promise.all(this.#waiting.splice(0))
