@@ -64,8 +64,9 @@ export class KillRun {
         const record = await this.#strike(number)
         records.push(record)
         onRecord(record)
-        this.#expectAllRunning()
-        if (record.toConfirmMs === undefined || record.toSyncMs === undefined) break
+        const ended = this.#cluster.endedByThemselves()
+        this.#violations.push(...ended)
+        if (ended.length > 0 || record.toConfirmMs === undefined || record.toSyncMs === undefined) break
       }
       this.#violations.push(...(await this.#load.finish(finishMs)))
     } catch (error) {
@@ -160,14 +161,6 @@ export class KillRun {
     } catch (error) {
       this.#violations.push(`no service (${what}): ${error}`)
       return undefined
-    }
-  }
-
-  #expectAllRunning(): void {
-    for (const n of this.#cluster.numbers()) {
-      const { exited } = this.#cluster.process(n)
-      if (exited !== undefined)
-        this.#violations.push(`${name(n)} ended by itself: ${exited.signal ?? exited.code}`)
     }
   }
 }

@@ -66,8 +66,9 @@ export class MasterWatch {
   #readLog(brokerName: string, line: string): void {
     if (!line.startsWith('{')) return
     try {
-      const event = JSON.parse(line) as { role?: unknown; epoch?: unknown }
-      if (event.role === 'master' && typeof event.epoch === 'number') this.#claim(event.epoch, brokerName)
+      const { msg } = JSON.parse(line) as { msg?: unknown }
+      const epoch = /^master in epoch (\d+)$/.exec(String(msg))?.[1]
+      if (epoch !== undefined) this.#claim(Number(epoch), brokerName)
     } catch {
       // A line that the kill cut off.
     }

@@ -79,7 +79,7 @@ test('compose: with two of three killed writes are refused, with one back they a
     `echo refused | levelmq produce --queue text --url '${cluster.failoverUri}?timeout=5000'`,
   ])
   expect(refused.exitCode, refused.output).not.toBe(0)
-  await waitFor('the broker to wait', async () => (await cluster.status(master)).waitingFor !== undefined, {
+  await waitFor('the broker to wait', async () => (await cluster.status(master)).waitingFor !== null, {
     intervalMs: 200,
   })
 

@@ -1,12 +1,7 @@
 import { request } from 'node:http'
-import type { MemberStatus, StoreStatus } from '@levelmq/store'
+import type { BrokerStatus } from '@levelmq/broker'
 
-/** What `GET /status` answers, as far as these tests look at it. */
-export interface BrokerStatus extends StoreStatus {
-  readonly brokerName: string
-  readonly pid: number
-  readonly master: { readonly brokerName: string; readonly connectors: readonly unknown[] } | null
-}
+export type { BrokerStatus }
 
 export interface Answer {
   readonly status: number
@@ -39,6 +34,6 @@ export async function brokerStatus(port: number, timeoutMs?: number): Promise<Br
 }
 
 /** The line of `name` in a status. */
-export function memberOf(status: BrokerStatus, name: string): MemberStatus | undefined {
+export function memberOf(status: BrokerStatus, name: string): BrokerStatus['members'][number] | undefined {
   return status.members.find((member) => member.name === name)
 }

@@ -5,7 +5,7 @@ import { type BrokerStatus, brokerStatus, memberOf } from './broker-status.ts'
 import { type Exit, LevelMqProcess } from './child-process.ts'
 import { type PortBlock, reservePorts } from './port-block.ts'
 import { StompConnection } from './stomp-client.ts'
-import { waitFor } from './wait-for.ts'
+import { Hopeless, waitFor } from './wait-for.ts'
 
 /** `levelmq.yaml` as an object; JSON is YAML. */
 export interface BrokerConfiguration {
@@ -50,6 +50,7 @@ export class Cluster {
   readonly #options: ClusterOptions
   readonly #ports: PortBlock
   readonly #processes = new Map<number, LevelMqProcess>()
+  readonly #killed = new Set<LevelMqProcess>()
   readonly #zkPath: string
   readonly #connections = new Set<StompConnection>()
 
@@ -170,9 +171,23 @@ export class Cluster {
     )
   }
 
+  /** What brokers did that nobody ended: empty if all is well. */
+  endedByThemselves(): string[] {
+    return [...this.#processes].flatMap(([n, { exited }]) => {
+      if (exited === undefined || this.#killed.has(this.process(n))) return []
+      return [`${name(n)} ended by itself: ${exited.signal ?? `exit code ${exited.code}`}`]
+    })
+  }
+
+  #expectNoneEnded(): void {
+    const ended = this.endedByThemselves()
+    if (ended.length > 0) throw new Hopeless(ended.join('; '))
+  }
+
   /** Sends `signal` at once; resolves when the process has ended. */
   kill(n: number, signal: 'SIGKILL' | 'SIGTERM' = 'SIGKILL'): Promise<Exit> {
     const killed = this.process(n)
+    this.#killed.add(killed)
     killed.signal(signal)
     return killed.exit
   }
@@ -203,6 +218,7 @@ export class Cluster {
     return waitFor(
       'a master',
       async () => {
+        this.#expectNoneEnded()
         for (const [n, status] of await this.statuses()) {
           if (status.role === 'master' && n !== except && status.epoch > aboveEpoch) return n
         }
@@ -217,6 +233,7 @@ export class Cluster {
     return waitFor(
       'a master that all running brokers follow',
       async () => {
+        this.#expectNoneEnded()
         const statuses = await this.statuses()
         const masters = [...statuses].filter(([, status]) => status.role === 'master')
         const [first] = masters

@@ -7,12 +7,15 @@ export interface WaitOptions {
   readonly intervalMs?: number
 }
 
+/** Thrown by a probe: what is waited for cannot come any more. */
+export class Hopeless extends Error {}
+
 /**
  * Waits until `probe` gives something other than `undefined` or `false`, and returns it. The one place in these tests
  * that sleeps: everything waits for a condition, never for a duration.
  *
  * @param what - Completes the sentence "waited … for".
- * @param probe - May throw: that counts as "not yet", and is told if the time runs out.
+ * @param probe - May throw: that counts as "not yet", and is told if the time runs out; but {@link Hopeless} ends the wait.
  */
 export async function waitFor<T>(
   what: string,
@@ -27,6 +30,7 @@ export async function waitFor<T>(
       if (result !== undefined && result !== false) return result
       fault = undefined
     } catch (error) {
+      if (error instanceof Hopeless) throw error
       fault = error
     }
     if (performance.now() >= deadline) {
