@@ -1,7 +1,9 @@
 export { Broker, type BrokerDependencies } from './broker.ts'
 export type { BrokerOptions, TransportConnectorOptions } from './broker-options.ts'
 export type { BrokerMemberStatus, BrokerStatus } from './broker-status.ts'
+export { loadConfiguration } from './config/configuration.ts'
 export type { Connector, ConnectorFactories, ConnectorFactory, ConnectorHost } from './connector/connector.ts'
+export { createStompConnector } from './connector/stomp/connector.ts'
 export type { QueueStatus } from './destination/queue-engine.ts'
 export type {
   AcknowledgeMode,
@@ -13,3 +15,4 @@ export type {
   SubscribeOptions,
 } from './engine.ts'
 export { BrokerError, type BrokerErrorDetail } from './errors.ts'
+export { ManagementServer } from './management/server.ts'

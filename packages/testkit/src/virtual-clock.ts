@@ -46,10 +46,6 @@ export class VirtualClock implements Clock {
     this.setTimer(0, run)
   }
 
-  soon(run: () => void): void {
-    this.setTimer(0, run)
-  }
-
   /** Moves time on and fires what falls due, also what is set meanwhile. Promises do not run on. */
   advance(byMs: number): void {
     const untilMs = this.#nowMs + byMs
