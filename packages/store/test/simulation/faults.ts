@@ -1,0 +1,55 @@
+import type { SeededRandom } from './random.ts'
+
+/**
+ * How a run goes wrong. Rates are per second of virtual time; about half of them are nought in any one run, so that
+ * some runs have many faults of one kind and none of another.
+ */
+export interface FaultMix {
+  /** A connection breaks; the two ends learn of it at different times. */
+  readonly breaks: number
+  /** Nothing passes in one direction for a while. */
+  readonly cuts: number
+  /** A node is cut off from some or all others for a while. */
+  readonly isolations: number
+  readonly pauses: number
+  readonly crashes: number
+  /** A voter's store is lost, and the node comes back with a blank one. */
+  readonly wipes: number
+  readonly resignations: number
+  /** An elector stands without any reason. */
+  readonly stands: number
+  readonly slowDisks: number
+  readonly delayMs: number
+  readonly diskMs: number
+  readonly fetchMs: number
+  /** How far a clock may run from true time, up to 0.02. */
+  readonly drift: number
+  /** How long a broken connection may go unnoticed. */
+  readonly noticeMs: number
+  /** Chance that what was not yet durable survives a crash all the same. */
+  readonly keptUnsynced: number
+  /** How long a slave's elector waits after the link to its master is lost. */
+  readonly standDelayMs: number
+}
+
+export function drawFaults(random: SeededRandom): FaultMix {
+  const rate = (usual: number): number => (random.chance(0.5) ? 0 : usual * random.pick([0.3, 1, 1, 3]))
+  return {
+    breaks: rate(2),
+    cuts: rate(1),
+    isolations: rate(0.8),
+    pauses: rate(1),
+    crashes: rate(1.2),
+    wipes: random.chance(0.7) ? 0 : 0.3,
+    resignations: random.chance(0.7) ? 0 : random.pick([0.5, 2]),
+    stands: random.chance(0.7) ? 0 : random.pick([1, 5]),
+    slowDisks: rate(0.7),
+    delayMs: random.pick([1, 5, 5, 30, 80]),
+    diskMs: random.pick([1, 5, 5, 20, 60]),
+    fetchMs: random.pick([1, 5, 50]),
+    drift: random.pick([0, 0.005, 0.02]),
+    noticeMs: random.pick([1, 20, 300]),
+    keptUnsynced: random.pick([0, 0.3, 0.8]),
+    standDelayMs: random.pick([0, 5, 100]),
+  }
+}

@@ -1,0 +1,139 @@
+/** A batch as the simulation knows it: one object per sealed batch, so that equal content is the same object. */
+export interface SimulatedBatch {
+  readonly id: number
+  readonly epoch: number
+  readonly firstIndex: number
+  readonly lastIndex: number
+  /** The batch it was sealed behind: two logs that hold the same batch hold the same prefix. */
+  readonly previous: SimulatedBatch | undefined
+  /** Voters' stores that have ever had it on disk, one bit each. */
+  durableOn: number
+}
+
+/** A broken rule. */
+export class SafetyViolation extends Error {}
+
+/**
+ * What the cluster as a whole has promised so far, and whether a node's step breaks it.
+ *
+ * Every log is an array of all its batches from index 1 on, so a batch has the same place in every log that holds it.
+ */
+export class History {
+  readonly #quorum: number
+  readonly #sealed = new Set<number>()
+  readonly #leaders = new Map<number, { readonly nodeId: string; readonly log: readonly SimulatedBatch[] }>()
+  readonly #committed: { readonly batch: SimulatedBatch; readonly epoch: number }[] = []
+  #confirmedIndex = 0
+
+  constructor(quorum: number) {
+    this.#quorum = quorum
+  }
+
+  get leaders(): number {
+    return this.#leaders.size
+  }
+  get committedBatches(): number {
+    return this.#committed.length
+  }
+  get committedIndex(): number {
+    return this.#committed.at(-1)?.batch.lastIndex ?? 0
+  }
+  get confirmedIndex(): number {
+    return this.#confirmedIndex
+  }
+
+  /** S2: one leader per epoch. S4: it holds everything that leaders before it committed. */
+  leads(nodeId: string, epoch: number, log: readonly SimulatedBatch[]): void {
+    const other = this.#leaders.get(epoch)
+    if (other !== undefined) fail(`S2: epoch ${epoch} is led by ${nodeId} and by ${other.nodeId}`)
+    this.#leaders.set(epoch, { nodeId, log: [...log] })
+    let at = this.#committed.length - 1
+    // A candidate may learn late that it won, after a newer leader committed: that one is fenced, not wrong.
+    while (at >= 0 && (this.#committed[at]?.epoch ?? 0) >= epoch) at--
+    const last = this.#committed[at]
+    if (last !== undefined && log[at] !== last.batch) {
+      fail(`S4: ${nodeId} leads epoch ${epoch} without committed ${describeBatch(last.batch)}`)
+    }
+  }
+
+  seals(batch: SimulatedBatch): void {
+    const key = batch.epoch * 2 ** 26 + batch.firstIndex
+    if (this.#sealed.has(key)) fail(`S6: ${describeBatch(batch)} was sealed twice`)
+    this.#sealed.add(key)
+  }
+
+  /** S6 and S4: what one node takes for committed, every other one does too, and a majority has had it on disk. */
+  commits(
+    nodeId: string,
+    epoch: number,
+    log: readonly SimulatedBatch[],
+    fromIndex: number,
+    index: number,
+  ): void {
+    if (index <= fromIndex) fail(`S6: the commit index of ${nodeId} went from ${fromIndex} to ${index}`)
+    let at = log.length - 1
+    while (at >= 0 && (log[at]?.firstIndex ?? 0) > index) at--
+    if (log[at]?.lastIndex !== index) fail(`S6: ${nodeId} commits ${index}, which ends no batch of its log`)
+    if (at < this.#committed.length) {
+      if (this.#committed[at]?.batch !== log[at]) this.#contradiction(nodeId, at, log[at])
+      return
+    }
+    const last = this.#committed.length - 1
+    if (last >= 0 && this.#committed[last]?.batch !== log[last]) this.#contradiction(nodeId, last, log[last])
+    for (let next = last + 1; next <= at; next++) {
+      const batch = log[next] as SimulatedBatch
+      if (bitCount(batch.durableOn) < this.#quorum) {
+        fail(
+          `S6: ${nodeId} commits ${describeBatch(batch)}, which ${bitCount(batch.durableOn)} voters had on disk`,
+        )
+      }
+      for (const [leadEpoch, leader] of this.#leaders) {
+        if (leadEpoch > epoch && leader.log[next] !== batch) {
+          fail(
+            `S4: ${nodeId} commits ${describeBatch(batch)} in epoch ${epoch}, unknown to the leader of ${leadEpoch}`,
+          )
+        }
+      }
+      this.#committed.push({ batch, epoch })
+    }
+  }
+
+  /** S14: a producer's confirm stands on what is committed. */
+  confirms(nodeId: string, index: number): void {
+    if (index > this.committedIndex)
+      fail(`S14: ${nodeId} confirms ${index}, committed is ${this.committedIndex}`)
+    if (index > this.#confirmedIndex) this.#confirmedIndex = index
+  }
+
+  /** S7: nothing at or below the commit index is dropped. */
+  truncates(nodeId: string, index: number, commitIndex: number): void {
+    if (index < commitIndex)
+      fail(`S7: ${nodeId} truncates to ${index}, below its commit index ${commitIndex}`)
+  }
+
+  /** S8: the log of a node at rest holds everything committed. */
+  rests(nodeId: string, log: readonly SimulatedBatch[]): void {
+    const at = this.#committed.length - 1
+    if (at >= 0 && log[at] !== this.#committed[at]?.batch)
+      fail(`S8: ${nodeId} lacks committed batches at rest`)
+  }
+
+  #contradiction(nodeId: string, at: number, batch: SimulatedBatch | undefined): never {
+    const committed = this.#committed[at]?.batch
+    fail(`S6: ${nodeId} commits ${describeBatch(batch)} where ${describeBatch(committed)} is committed`)
+  }
+}
+
+export function fail(message: string): never {
+  throw new SafetyViolation(message)
+}
+
+function describeBatch(batch: SimulatedBatch | undefined): string {
+  return batch === undefined ? 'nothing' : `(${batch.epoch}, ${batch.firstIndex}..${batch.lastIndex})`
+}
+
+function bitCount(bits: number): number {
+  let count = 0
+  for (let rest = bits; rest !== 0; rest &= rest - 1) count++
+  return count
+}

@@ -1,0 +1,49 @@
+/**
+ * Runs the consensus simulation over many seeds.
+ *
+ *   node packages/store/test/simulation/run.ts --seeds 10000 --from 1
+ *   node packages/store/test/simulation/run.ts --seed 42 --trace      one run, told step by step
+ *   node packages/store/test/simulation/run.ts --mutants --seeds 2000  how soon each planted fault is found
+ */
+import { parseArgs } from 'node:util'
+import { simulate } from './consensus-simulation.ts'
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: 'string', default: '1000' },
+    from: { type: 'string', default: '1' },
+    seed: { type: 'string' },
+    trace: { type: 'boolean', default: false },
+    mutants: { type: 'boolean', default: false },
+    only: { type: 'string' },
+  },
+})
+
+if (values.seed !== undefined) {
+  const trace = values.trace ? { trace: (line: string) => console.log(line) } : {}
+  console.log(simulate({ seed: Number(values.seed), ...trace }))
+} else runSeeds(Number(values.from), Number(values.seeds))
+
+function runSeeds(from: number, count: number): void {
+  const began = performance.now()
+  let failures = 0
+  let events = 0
+  let longestMs = 0
+  for (let seed = from; seed < from + count; seed++) {
+    try {
+      const result = simulate({ seed })
+      events += result.events
+      longestMs = Math.max(longestMs, result.settledMs)
+    } catch (error) {
+      failures++
+      console.log(error instanceof Error ? error.message : error)
+      process.exitCode = 1
+      if (failures >= 20) break
+    }
+  }
+  const seconds = (performance.now() - began) / 1000
+  console.log(
+    `${count} seeds from ${from}, ${failures} failed, ${(count / seconds).toFixed(0)} seeds/s, ` +
+      `${(events / count).toFixed(0)} events each, slowest to settle ${longestMs.toFixed(0)} ms`,
+  )
+}

@@ -1,0 +1,108 @@
+import type { EpochStart } from '../../src/journal/log.ts'
+import { fail, type SimulatedBatch } from './history.ts'
+import type { SeededRandom } from './random.ts'
+
+/** Something handed to the log's disk: done in order, each after its own time. */
+export type LogOperation =
+  | { readonly type: 'append'; readonly batches: readonly SimulatedBatch[]; validUpTo: number }
+  | { readonly type: 'truncate'; readonly index: number }
+  | { readonly type: 'mark'; readonly commitIndex: number }
+
+export interface DurablePromise {
+  readonly epoch: number
+  readonly votedFor: string | undefined
+}
+
+/** One node's disk: what is durable, and what was asked for and is not yet. Promise and log are separate files. */
+export class SimulatedDisk {
+  promise: DurablePromise = { epoch: 0, votedFor: undefined }
+  readonly log: SimulatedBatch[] = []
+  commitIndex = 0
+  /** Rises with each crash: what was under way before is no more. */
+  generation = 0
+  readonly #operations: LogOperation[] = []
+  /** Appends whose `durable` was not yet reported, on the platter or not. */
+  #unreported: Extract<LogOperation, { type: 'append' }>[] = []
+  readonly #promises: DurablePromise[] = []
+  /** Bit of this store in `durableOn`; 0 for a store whose copies do not count. */
+  readonly #bit: number
+
+  constructor(bit: number) {
+    this.#bit = bit
+  }
+
+  get lastIndex(): number {
+    return this.log.at(-1)?.lastIndex ?? 0
+  }
+  get lastEpoch(): number {
+    return this.log.at(-1)?.epoch ?? 0
+  }
+  get epochStarts(): EpochStart[] {
+    const starts: EpochStart[] = []
+    for (const batch of this.log) {
+      if (batch.epoch !== starts.at(-1)?.epoch) starts.push({ epoch: batch.epoch, index: batch.firstIndex })
+    }
+    return starts
+  }
+
+  begin(operation: LogOperation): void {
+    if (operation.type === 'truncate') {
+      for (const earlier of this.#unreported) {
+        earlier.validUpTo = Math.min(earlier.validUpTo, operation.index)
+      }
+    } else if (operation.type === 'append') this.#unreported.push(operation)
+    this.#operations.push(operation)
+  }
+
+  /** The oldest operation under way reached the platter. */
+  finish(): LogOperation {
+    const operation = this.#operations.shift()
+    if (operation === undefined) throw new Error('nothing under way')
+    this.#apply(operation)
+    return operation
+  }
+
+  /** Up to which record the append may be reported as durable; nothing if a later truncation dropped all of it. */
+  report(operation: LogOperation): number | undefined {
+    if (operation.type !== 'append') return undefined
+    this.#unreported = this.#unreported.filter((other) => other !== operation)
+    const first = operation.batches[0]
+    return first !== undefined && first.firstIndex <= operation.validUpTo ? operation.validUpTo : undefined
+  }
+
+  beginPromise(promise: DurablePromise): void {
+    this.#promises.push(promise)
+  }
+
+  finishPromise(): DurablePromise {
+    const promise = this.#promises.shift()
+    if (promise === undefined) throw new Error('no promise under way')
+    this.promise = promise
+    return promise
+  }
+
+  /** Power is lost. Of what was under way, some may have reached the platter: a prefix, of each file on its own. */
+  crash(random: SeededRandom, keptUnsynced: number): void {
+    while (this.#operations.length > 0 && random.chance(keptUnsynced)) this.finish()
+    while (this.#promises.length > 0 && random.chance(keptUnsynced)) this.finishPromise()
+    this.#operations.length = 0
+    this.#promises.length = 0
+    this.#unreported = []
+    this.generation++
+  }
+
+  #apply(operation: LogOperation): void {
+    if (operation.type === 'truncate') {
+      while (this.lastIndex > operation.index) this.log.pop()
+    } else if (operation.type === 'mark') {
+      this.commitIndex = operation.commitIndex
+    } else {
+      for (const batch of operation.batches) {
+        if (batch.previous !== this.log.at(-1))
+          fail(`S8: batch at ${batch.firstIndex} is behind another on disk`)
+        batch.durableOn |= this.#bit
+        this.log.push(batch)
+      }
+    }
+  }
+}
