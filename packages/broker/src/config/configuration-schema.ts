@@ -29,6 +29,9 @@ export const syncLevels: readonly string[] = [
   'local_mem',
 ]
 
+/** Protocols that a connector can speak; `+nio` is ActiveMQ's word for what is always so here. */
+const connectorSchemes: readonly string[] = ['stomp', 'stomp+nio']
+
 const mib = 2 ** 20
 const gib = 2 ** 30
 
@@ -177,7 +180,7 @@ const sections: Readonly<Record<string, object>> = {
 export function parseConnectorUri(uri: string): { scheme: string; host: string; port: number } | undefined {
   const match = /^([a-z][a-z0-9+.-]*):\/\/([^/?#]+)(\?[^#\s]*)?$/.exec(uri)
   const scheme = match?.[1]
-  if (scheme !== 'stomp') return undefined
+  if (scheme === undefined || !connectorSchemes.includes(scheme)) return undefined
   const hostPort = parseHostPort(match?.[2] ?? '', 0)
   return hostPort === undefined ? undefined : { scheme, ...hostPort }
 }

@@ -1,5 +1,11 @@
 import { constants } from 'node:os'
-import { Broker, BrokerError, connectorFactories, loadConfiguration, ManagementServer } from '@levelmq/broker'
+import {
+  Broker,
+  BrokerError,
+  createStompConnector,
+  loadConfiguration,
+  ManagementServer,
+} from '@levelmq/broker'
 import { createStore, StoreError } from '@levelmq/store'
 import { CommandError, ExitCode } from '../exit-code.ts'
 import { version } from '../version.ts'
@@ -28,7 +34,7 @@ export async function runBroker(options: {
   const stopped = Promise.withResolvers<void>()
   const broker = new Broker(configuration, {
     createStore,
-    connectorFactories,
+    connectorFactories: { stomp: createStompConnector, 'stomp+nio': createStompConnector },
     version,
     log,
     onFatal: (error) => exitAfterLog(isStoreFailure(error) ? ExitCode.storeFailed : ExitCode.internal),

@@ -61,7 +61,10 @@ export class StompClient {
 
   /** Says goodbye, if connected, and closes; `done` runs once it has, or after a short wait for the answer. */
   close(done: () => void = () => {}): void {
-    if (this.#closed) return
+    if (this.#closed) {
+      done()
+      return
+    }
     this.#closed = true
     clearTimeout(this.#wait)
     const connection = this.#connection
