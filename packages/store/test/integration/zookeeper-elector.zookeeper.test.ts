@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { resolve } from 'node:path'
 import { type Client, createClient } from 'node-zookeeper-client'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
@@ -286,7 +286,6 @@ describe('zookeeper elector: on a real ensemble', () => {
     for (const node of nodes) await node.joined()
     for (const i of ensemble.numbers()) await ensemble.kill(i)
     await waitFor('the loss', () => nodes.every((node) => node.elector.status().state === 'disconnected'))
-    const before = nodes.map((node) => node.stands.length)
     await ensemble.up()
     for (const node of nodes) await waitFor('its znode', () => node.znode, { timeoutMs: 30_000 })
     const reader = new Reader()
@@ -299,7 +298,6 @@ describe('zookeeper elector: on a real ensemble', () => {
       },
       { timeoutMs: 30_000 },
     )
-    expect(before.length).toBe(3)
     for (const node of nodes) expect(node.peers).toHaveLength(2)
   })
 
@@ -322,12 +320,12 @@ describe('zookeeper elector: on a real ensemble', () => {
       await expect(reader.setData(`${parent}/${znode}`, 'x')).rejects.toMatchObject({ name: 'NO_AUTH' })
       await expect(reader.remove(`${parent}/${znode}`)).rejects.toMatchObject({ name: 'NO_AUTH' })
     }
-    const wrong = new Node(2, parent, { password: 'wrong' })
+    const wrong = new Node(2, parent, { password: 'not-this-phrase' })
     const none = new Node(3, parent)
     await waitFor('refusals', () => [wrong, none].every((one) => one.elector.status().state === 'refused'))
     expect(wrong.elector.status().reason).toContain('zkPassword')
     expect(none.elector.status().reason).toContain('zkPassword')
-    expect([...wrong.warnings, wrong.elector.status().reason].join()).not.toContain('wrong,')
+    expect([...wrong.warnings, wrong.elector.status().reason].join()).not.toContain('not-this-phrase')
     expect(node.elector.status().members).toBe(1)
     const right = new Node(4, parent, { password: 'correct horse' })
     await right.joined()
@@ -342,9 +340,6 @@ describe('zookeeper elector: on a real ensemble', () => {
   })
 
   test('a server that accepts and says nothing does not hold it up', async () => {
-    const silent = await TcpRelay.start(1)
-    leftovers.push(() => silent.stop())
-    const { createServer } = await import('node:net')
     const mute = createServer((socket) => socket.on('error', () => {}))
     mute.listen(0, '127.0.0.1')
     await once(mute, 'listening')
@@ -356,7 +351,6 @@ describe('zookeeper elector: on a real ensemble', () => {
 
   test('a reply that is cut anywhere leaves nothing behind', async () => {
     const path = freshPath()
-    const { createServer } = await import('node:net')
     let budget = 55
     const proxy = createServer((near) => {
       const far = connect({ port: ensemble.port(1), host: '127.0.0.1' })
