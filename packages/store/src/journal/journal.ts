@@ -298,6 +298,8 @@ export class Journal implements Log {
     // One loop writes and syncs, so everything before this part is durable.
     const mark = encodeSyncMark((part.places[0] ?? 0) - 1, part.offset)
     await this.#files.write([mark, ...part.chunks], part.offset)
+    // Making the spare may have failed meanwhile.
+    if (this.#failure !== undefined) return
     const segment = this.#files.last
     for (let place = 0; place < part.places.length; place += 2)
       segment.note(part.places[place] ?? 0, part.places[place + 1] ?? 0)

@@ -26,11 +26,19 @@ export interface Log {
    * @param bytes - One or more batches, end to end.
    */
   append(bytes: Buffer, firstIndex: number, lastIndex: number): void
-  /** Drops everything above `index`, which is the last record of a batch, or 0. Seen at once by the fields above. */
+  /**
+   * Drops everything above `index`, which is the last record of a batch, or 0. Seen at once by the fields above.
+   *
+   * What is committed is never dropped, so the log remembers the ends of batches only from the highest commit index
+   * on that a header in it names: nobody has to tell it what is committed.
+   *
+   * @throws RangeError if `index` lies below that, or inside a batch.
+   */
   truncate(index: number): void
   /**
    * Whole batches from the one that begins at `fromIndex` on, as many as fit into `maxBytes`, but at least one;
-   * empty if `fromIndex` is above the last record. Checksums have been verified.
+   * empty if `fromIndex` is above the last record. Checksums have been verified. If `fromIndex` lies inside a batch,
+   * the first one is the batch that holds it. The bytes may be those that were appended: do not change them.
    *
    * @throws StoreError `STORE_LOG_GONE` if `fromIndex` is below `firstIndex`, `STORE_CORRUPT`.
    */

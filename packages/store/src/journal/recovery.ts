@@ -122,7 +122,7 @@ async function proveTail(disk: Disk, segment: Segment, survey: Survey): Promise<
   try {
     await orDiskFailed('write', segment.path, write())
   } finally {
-    await file.close()
+    await orDiskFailed('close', segment.path, file.close())
   }
   return resyncedBytes
 }

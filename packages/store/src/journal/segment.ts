@@ -22,7 +22,7 @@ export function segmentPath(directory: string, firstIndex: number): string {
  * One file of the journal as it is known in memory: its extent, and a sparse table of where batches stand.
  *
  * Invariants: entries rise in index and offset; every entry is the offset of a batch's header; what lies at or behind
- * `endOffset` has never been written, or has been zeroed, up to `dirtyEndOffset`'s exception: see there.
+ * `dirtyEndOffset` is zero.
  */
 export class Segment {
   readonly path: string

@@ -60,7 +60,7 @@ export class Survey {
         throw corrupt(this.#directory, 0, `no segments, although record ${this.#verifiedTo} was durable`)
       return
     }
-    if (first.firstIndex > Math.max(1, this.#verifiedTo) && this.#verifiedTo > 0)
+    if (this.#verifiedTo > 0 && first.firstIndex > this.#verifiedTo)
       throw corrupt(
         first.path,
         0,
@@ -219,7 +219,7 @@ export class Survey {
       if (cause instanceof StoreError) throw cause
       return await orDiskFailed('read', path, Promise.reject(cause))
     } finally {
-      await file.close()
+      await orDiskFailed('close', path, file.close())
     }
   }
 }
