@@ -92,8 +92,8 @@ export class Consensus {
     this.#durableEpoch = this.#promisedEpoch
     this.#seenEpoch = this.#promisedEpoch
     this.#heardMs = options.nowMs
-    // What was acknowledged before a restart is not remembered: assume it was just now.
-    this.#acknowledgedMs = options.nowMs
+    // What was acknowledged before a restart is not remembered: assume it was just now, if there is anyone else.
+    this.#acknowledgedMs = options.voters.size > 1 ? options.nowMs : Number.NEGATIVE_INFINITY
   }
 
   get role(): 'follower' | 'candidate' | 'leader' {
@@ -173,11 +173,11 @@ export class Consensus {
       epoch,
       reason,
       granted: new Set([this.#options.nodeId]),
-      refused: new Set(),
+      asked: this.#otherVoters(),
       deadlineMs: nowMs + this.#options.electionTimeoutMs / 2,
       leaseEndMs: this.#leaseEndOf(nowMs),
     }
-    if (this.reachableVoters < this.quorum) this.#defeat()
+    if (this.#hopeless(this.#campaign)) this.#defeat()
     else if (this.quorum === 1) this.#promiseToSelf(this.#campaign)
     else {
       this.#sendToVoters({
@@ -203,6 +203,7 @@ export class Consensus {
     const progress = this.#progress.get(nodeId)
     if (progress !== undefined) progress.connected = false
     if (this.#leader === nodeId) this.#loseLeader('link lost')
+    if (this.#campaign?.asked.delete(nodeId) === true && this.#hopeless(this.#campaign)) this.#defeat()
     return this.#takeEffects()
   }
 
@@ -365,9 +366,10 @@ export class Consensus {
     if (message.promised > this.#seenEpoch) this.#seenEpoch = message.promised
     const campaign = this.#campaign
     if (campaign?.stage !== 'ask' || campaign.epoch !== message.epoch) return
-    ;(message.granted ? campaign.granted : campaign.refused).add(from)
+    campaign.asked.delete(from)
+    if (message.granted) campaign.granted.add(from)
     if (campaign.granted.size >= this.quorum) this.#promiseToSelf(campaign)
-    else if (campaign.refused.size > this.#options.voters.size - this.quorum) this.#defeat()
+    else if (this.#hopeless(campaign)) this.#defeat()
   }
 
   #promiseToSelf(campaign: Campaign): void {
@@ -378,7 +380,7 @@ export class Consensus {
     }
     campaign.stage = 'promise'
     campaign.granted = new Set([this.#options.nodeId])
-    campaign.refused = new Set()
+    campaign.asked = this.#otherVoters()
     this.#role = 'candidate'
     this.#promise(campaign.epoch, this.#options.nodeId)
     this.#effects.push({ type: 'role' })
@@ -425,14 +427,12 @@ export class Consensus {
   #onVoteReply(from: string, message: VoteReply, nowMs: number): void {
     const campaign = this.#campaign
     if (campaign?.stage !== 'vote' || campaign.epoch !== message.epoch) return
+    campaign.asked.delete(from)
     if (message.granted) {
       campaign.granted.add(from)
       campaign.leaseEndMs = Math.max(campaign.leaseEndMs, nowMs + message.leaseMs)
       if (campaign.granted.size >= this.quorum) this.#lead(campaign, nowMs)
-    } else {
-      campaign.refused.add(from)
-      if (campaign.refused.size > this.#options.voters.size - this.quorum) this.#defeat()
-    }
+    } else if (this.#hopeless(campaign)) this.#defeat()
   }
 
   #lead(campaign: Campaign, nowMs: number): void {
@@ -456,6 +456,15 @@ export class Consensus {
       this.#progress.set(nodeId, progress)
     }
     this.#effects.push({ type: 'role' }, { type: 'lead', epoch: this.#promisedEpoch })
+  }
+
+  /** Whether too few are left that may still grant it: no use in waiting for the deadline. */
+  #hopeless(campaign: Campaign): boolean {
+    return campaign.granted.size + campaign.asked.size < this.quorum
+  }
+
+  #otherVoters(): Set<string> {
+    return new Set([...this.#connected].filter(([, { voter }]) => voter).map(([nodeId]) => nodeId))
   }
 
   #defeat(): void {
@@ -848,7 +857,8 @@ interface Campaign {
   readonly epoch: number
   readonly reason: StandReason
   granted: Set<string>
-  refused: Set<string>
+  /** Voters that were asked in this stage and have not answered. */
+  asked: Set<string>
   readonly deadlineMs: number
   /** When the last lease that an elector acknowledged to an earlier leader has run out. */
   leaseEndMs: number
