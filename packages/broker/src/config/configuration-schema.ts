@@ -1,12 +1,12 @@
 import type { LevelDbOptions, ReplicatedLevelDbOptions } from '@levelmq/store'
 import { z } from 'zod'
 import type { BrokerOptions, TransportConnectorOptions } from '../broker-options.ts'
+import { parseStompUri } from '../connector/stomp/connector-uri.ts'
 import {
   address,
   duration,
   hostPortList,
   oneOf,
-  parseHostPort,
   size,
   someOf,
   text,
@@ -41,25 +41,25 @@ const levelDbShape = {
   flushDelay: duration(10, 60_000),
   asyncBufferSize: size(64 * 1024, gib),
   maxRecordBytes: size(1024, 128 * mib - 1024),
-  indexMaxOpenFiles: wholeNumber(16, 1_000_000),
+  indexMaxOpenFiles: wholeNumber(16, 100_000),
   indexBlockRestartInterval: wholeNumber(1, 1024),
   indexWriteBufferSize: size(64 * 1024, gib),
-  indexBlockSize: size(1024, 4 * mib),
-  indexCacheSize: size(0, 64 * gib),
+  indexBlockSize: size(512, 4 * mib),
+  indexCacheSize: size(0, 4 * gib),
   indexCompression: oneOf(['snappy', 'none']),
-  maxFailoverProducersToTrack: wholeNumber(1, 100_000_000),
+  maxFailoverProducersToTrack: wholeNumber(1, 10_000_000),
   failoverProducersAuditDepth: wholeNumber(1, 1_000_000),
 }
 
 const replicatedShape = {
   ...levelDbShape,
-  brokerName: text(1, 255, 'a name'),
-  memberName: text(1, 255, 'a name'),
+  brokerName: text(1, 128, 'a name'),
+  memberName: text(1, 128, 'a name'),
   nodeId: text(1, 128, 'a name'),
   replicas: wholeNumber(1, 9),
   sync: someOf(syncLevels),
   securityToken: text(0, 1024),
-  bind: address('tcp', 0),
+  bind: address('tcp', 1),
   hostname: text(1, 255, 'a host name or address'),
   connectUrl: address('tcp', 1),
   weight: wholeNumber(0, 1_000_000),
@@ -74,13 +74,22 @@ const replicatedShape = {
 }
 
 const connectorUri = z.unknown().transform((value, context): string => {
-  if (typeof value === 'string' && parseConnectorUri(value) !== undefined) return value
-  context.issues.push({
-    code: 'custom',
-    message: 'stomp://host:port, optionally with ?options behind',
-    input: value,
-  })
-  return z.NEVER
+  const allowed = connectorSchemes.map((scheme) => `${scheme}://host:port`).join(' or ')
+  const refuse = (message: string) => {
+    context.issues.push({ code: 'custom', message, input: value })
+    return z.NEVER
+  }
+  const scheme = typeof value === 'string' ? value.slice(0, Math.max(0, value.indexOf(':'))) : ''
+  if (typeof value !== 'string' || !connectorSchemes.includes(scheme))
+    return refuse(`${allowed}, with ?options behind`)
+  try {
+    parseStompUri('', value)
+  } catch (error) {
+    // It names connector and URI, which this message does too.
+    const reason = error instanceof Error ? error.message.replace(/^.*?: | \(uri: .*\)$/g, '') : String(error)
+    return refuse(`${allowed}, but: ${reason}`)
+  }
+  return value
 })
 
 const connectorShape = { name: text(1, 255, 'a name').pipe(z.string({ error: 'a name' })), uri: connectorUri }
@@ -99,7 +108,7 @@ const adapterShape = {
 }
 
 const rootShape = {
-  brokerName: text(1, 255, 'a name'),
+  brokerName: text(1, 128, 'a name'),
   persistenceAdapter: z.strictObject(adapterShape).optional(),
   transportConnectors: z
     .array(z.strictObject(connectorShape), { error: 'a list of { name, uri }' })
@@ -174,15 +183,6 @@ const sections: Readonly<Record<string, object>> = {
   'transportConnectors.#': connectorShape,
   managementContext: managementShape,
   log: logShape,
-}
-
-/** Takes a connector's URI apart; `undefined` if it is none. */
-export function parseConnectorUri(uri: string): { scheme: string; host: string; port: number } | undefined {
-  const match = /^([a-z][a-z0-9+.-]*):\/\/([^/?#]+)(\?[^#\s]*)?$/.exec(uri)
-  const scheme = match?.[1]
-  if (scheme === undefined || !connectorSchemes.includes(scheme)) return undefined
-  const hostPort = parseHostPort(match?.[2] ?? '', 0)
-  return hostPort === undefined ? undefined : { scheme, ...hostPort }
 }
 
 function translate(issue: z.core.$ZodIssue, prefix: readonly (string | number)[]): ConfigurationIssue[] {

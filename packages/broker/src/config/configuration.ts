@@ -222,6 +222,9 @@ function inconsistencies(input: ConfigurationInput): ConfigurationIssue[] {
     const path = ['persistenceAdapter', 'replicatedLevelDB']
     const replicas = replicated.replicas ?? 3
     const elector = replicated.elector ?? (replicated.zkAddress === undefined ? 'raft' : 'zookeeper')
+    if (elector === 'raft' && replicated.zkAddress !== undefined) {
+      problem([...path, 'zkAddress'], 'nothing with elector raft, which does not use ZooKeeper')
+    }
     if (elector === 'raft' && replicas > 1 && replicated.peers === undefined) {
       problem(
         [...path, 'peers'],

@@ -34,6 +34,10 @@ export const maxPortOffset: number = 65_535 - (61_619 + 10 * (maxBrokers - 1))
 
 const host = '127.0.0.1'
 
+/** Heart-beats as often as clients ask: a paused master is noticed by its silence alone. */
+const connectorOptions =
+  'maximumConnections=1000&wireFormat.maxFrameSize=104857600&transport.defaultHeartBeat=500,10000'
+
 export function stompPortOf(number: number, offset: number): number {
   return 61_613 + 10 * (number - 1) + offset
 }
@@ -99,7 +103,7 @@ export function configurationOf(
   if (options.sync !== undefined) lines.push(`    sync: ${JSON.stringify(options.sync)}`)
   lines.push(
     'transportConnectors:',
-    `  - { name: stomp, uri: "stomp://${host}:${broker.stompPort}?maximumConnections=1000&wireFormat.maxFrameSize=104857600" }`,
+    `  - { name: stomp, uri: "stomp://${host}:${broker.stompPort}?${connectorOptions}" }`,
     'managementContext:',
     `  host: ${host}`,
     `  port: ${broker.managementPort}`,

@@ -14,6 +14,8 @@ import { createLog, type Log } from './log.ts'
 /** Signals that come in pairs, from a terminal and from npm, count once. */
 const sameSignalMs = 500
 
+const lingerMs = 2000
+
 /**
  * Runs one broker until a signal, a failure or, if supervised, the end of stdin.
  *
@@ -70,6 +72,8 @@ export async function runBroker(options: {
   }
   await stopped.promise
   process.stdin.destroy()
+  // What is closed keeps no process alive; should something be left open, it must not either.
+  setTimeout(() => process.exit(ExitCode.ok), lingerMs).unref()
 }
 
 async function cannotStart(

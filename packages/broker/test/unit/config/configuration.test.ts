@@ -91,6 +91,12 @@ test.each<[string, string, string[]]>([
     [':2:5:', 'transportConnectors[0].name'],
   ],
   [
+    'an unknown option of a connector',
+    'transportConnectors:\n  - { name: a, uri: "stomp://0.0.0.0:1?maximumConections=7" }\n',
+    [':2:21:', 'unknown option maximumConections', 'maximumConnections,'],
+  ],
+  ['ZooKeeper for the raft elector', replicated('elector: raft'), [':3:16:', 'zkAddress', 'elector raft']],
+  [
     'a foreign connector',
     'transportConnectors:\n  - { name: a, uri: "gopher://h:1" }\n',
     [':2:21:', 'gopher', 'stomp://'],
