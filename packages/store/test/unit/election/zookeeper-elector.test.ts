@@ -160,8 +160,9 @@ describe('zookeeper elector: start', () => {
       ['b', 7],
       ['c', 9],
     ] as const) {
-      const node = await cluster.add(name, { lastIndex })
+      const node = new Node(cluster, name, { lastIndex })
       node.host.onStand = () => turns.push([name, cluster.clock.monotonicMs()])
+      await cluster.run(5)
     }
     await cluster.run(900)
     expect(turns.map(([name]) => name)).toEqual(['c', 'b', 'a'])
