@@ -9,7 +9,7 @@ import { paintFor } from './terminal/paint.ts'
 import { version } from './version.ts'
 
 /** The `levelmq` command with all its subcommands. */
-export function buildProgram(): Command {
+function buildProgram(): Command {
   const program = new Command('levelmq')
     .description('A message broker whose confirmed messages survive the loss of any minority of its brokers.')
     .version(version, '-V, --version')

@@ -20,7 +20,7 @@ import {
  *
  * Bounds are those that packages/store/src/options.ts states; defaults are the store's, so that they stand in one place.
  */
-export const syncLevels: readonly string[] = [
+const syncLevels: readonly string[] = [
   'quorum_disk',
   'quorum_mem',
   'remote_disk',

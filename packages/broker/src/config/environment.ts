@@ -32,7 +32,7 @@ const otherVariables: readonly string[] = ['LEVELMQ_CONFIG', 'LEVELMQ_URL']
 const secrets: readonly string[] = ['securityToken', 'zkPassword']
 
 /** Each variable with the path that it sets. */
-export const environmentVariables: ReadonlyMap<string, readonly string[]> = new Map(
+const environmentVariables: ReadonlyMap<string, readonly string[]> = new Map(
   [
     ['brokerName'],
     ...under('persistenceAdapter', 'levelDB'),
@@ -45,7 +45,7 @@ export const environmentVariables: ReadonlyMap<string, readonly string[]> = new 
 )
 
 /** The variable that sets `path`. */
-export function variableOf(path: readonly string[]): string {
+function variableOf(path: readonly string[]): string {
   const words = path.filter((part) => part !== 'persistenceAdapter').map(snakeCase)
   return prefix + words.join('_').toUpperCase()
 }

@@ -1,7 +1,7 @@
 import { type Document, isMap, isNode, isPair, isScalar, isSeq, LineCounter, parseDocument } from 'yaml'
 
 /** A place in a file, as editors show it: line and column from 1. */
-export interface Place {
+interface Place {
   readonly line: number
   readonly column: number
 }

@@ -13,7 +13,7 @@ export interface ManagedBroker {
 }
 
 /** Where the management server listens. */
-export interface ManagementOptions {
+interface ManagementOptions {
   readonly host: string
   /** 0 for any free port. */
   readonly port: number

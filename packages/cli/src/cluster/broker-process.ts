@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { BrokerLayout } from './layout.ts'
 
-export interface BrokerProcessListener {
+interface BrokerProcessListener {
   /** One line of its log. */
   line(text: string): void
   /** It has ended, whoever wanted that. */

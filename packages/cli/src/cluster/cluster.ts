@@ -13,12 +13,12 @@ import {
 } from './layout.ts'
 import { type MasterChange, MasterWatch } from './master-watch.ts'
 
-export interface ClusterTerminal {
+interface ClusterTerminal {
   readonly paint: Paint
   print(line: string): void
 }
 
-export interface ClusterBehaviour {
+interface ClusterBehaviour {
   /** Start a broker again a second after it ended by itself. */
   readonly restart: boolean
   readonly environment: NodeJS.ProcessEnv

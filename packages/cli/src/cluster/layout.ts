@@ -38,11 +38,11 @@ const host = '127.0.0.1'
 const connectorOptions =
   'maximumConnections=1000&wireFormat.maxFrameSize=104857600&transport.defaultHeartBeat=500,10000'
 
-export function stompPortOf(number: number, offset: number): number {
+function stompPortOf(number: number, offset: number): number {
   return 61_613 + 10 * (number - 1) + offset
 }
 
-export function managementPortOf(number: number, offset: number): number {
+function managementPortOf(number: number, offset: number): number {
   return 8161 + (number - 1) + offset
 }
 

@@ -2,7 +2,7 @@ import { encodeFrame, type Frame } from '../stomp-client/frame.ts'
 
 export type AckMode = 'auto' | 'client' | 'client-individual'
 
-export interface DeliveriesOptions {
+interface DeliveriesOptions {
   readonly mode: AckMode
   /** Messages to take; `undefined` for all that come. */
   readonly count: number | undefined
@@ -11,7 +11,7 @@ export interface DeliveriesOptions {
 }
 
 /** What the frames of one read come to. */
-export interface Taken {
+interface Taken {
   /** Messages not seen before, in order: to be shown, before `acknowledgements` are sent. */
   readonly fresh: readonly Frame[]
   /** ACK frames, or nothing. */

@@ -5,7 +5,7 @@ import type { Frame } from '../stomp-client/frame.ts'
 import type { MessageSource } from './message-source.ts'
 import { SendWindow } from './send-window.ts'
 
-export interface ProducerOptions {
+interface ProducerOptions {
   readonly uri: BrokerUri
   readonly queue: string
   readonly producerId: string
@@ -26,7 +26,7 @@ export interface ProducerResult {
 }
 
 /** What somebody who watches gets to know on the way. */
-export interface ProducerWatcher {
+interface ProducerWatcher {
   progress(confirmed: number, confirmedBytes: number): void
   note(message: string): void
 }

@@ -56,6 +56,12 @@ export async function runBroker(options: {
     stopping.then(stopped.resolve, stopped.reject)
   }
   dieLoudly(log)
+  process.on('SIGUSR2', () =>
+    log(
+      'warn',
+      'DEBUGQ ' + JSON.stringify(broker.queues()) + ' ' + JSON.stringify((broker as any).debug?.() ?? null),
+    ),
+  )
   stopOnSignals(stop)
   if (options.supervised) {
     process.stdin.on('end', () => stop('the parent process is gone')).on('error', () => stop('stdin failed'))
@@ -86,7 +92,7 @@ async function cannotStart(
 }
 
 /** The exit code and the words for a broker that cannot start. */
-export function describeStartFailure(cause: unknown): CommandError {
+function describeStartFailure(cause: unknown): CommandError {
   if (cause instanceof CommandError) return cause
   const message = cause instanceof Error ? cause.message : String(cause)
   return new CommandError(startFailureCode(cause), message, { cause })

@@ -22,7 +22,7 @@ export function formatReport(
 }
 
 /** The master's name, as `status` knows it. */
-export function masterName(status: BrokerStatus): string | undefined {
+function masterName(status: BrokerStatus): string | undefined {
   if (status.role === 'master') return status.brokerName
   if (status.role === 'electing') return undefined
   return status.master?.brokerName ?? status.members.find((member) => member.role === 'master')?.name
@@ -33,7 +33,9 @@ function headline(status: BrokerStatus, paint: Paint): string {
   if (name === undefined) return paint(['red', 'bold'], 'no master')
   const own = status.role === 'master' ? status.connectors.map((connector) => connector.uri) : []
   const uris = status.master?.connectors ?? own
-  return ['master       ', paint(['green', 'bold'], name), ' ', ...uris].join(' ').trimEnd()
+  // Without the options, which concern the broker alone.
+  const addresses = uris.map((uri) => uri.replace(/\?.*$/, ''))
+  return ['master       ', paint(['green', 'bold'], name), ' ', ...addresses].join(' ').trimEnd()
 }
 
 function facts(status: BrokerStatus): string[] {

@@ -4,7 +4,7 @@ import { Failover, type FailoverEvent } from './failover.ts'
 import { encodeFrame, type Frame } from './frame.ts'
 
 /** What the client tells its owner. */
-export interface ClientListener {
+interface ClientListener {
   /** Connected to a master, for the first time or again: subscribe, and repeat what is not confirmed. */
   connected(broker: string): void
   frames(frames: readonly Frame[]): void

@@ -3,7 +3,7 @@ import type { BrokerAddress } from './broker-uri.ts'
 import { encodeFrame, type Frame, FrameDecoder } from './frame.ts'
 
 /** What a connection tells its owner: `connected`, then `frames` any number of times, then `closed`; or only `closed`. */
-export interface ConnectionListener {
+interface ConnectionListener {
   connected(): void
   /** Whole frames of one read; their bodies share its memory. */
   frames(frames: readonly Frame[]): void
