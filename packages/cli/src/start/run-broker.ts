@@ -56,12 +56,6 @@ export async function runBroker(options: {
     stopping.then(stopped.resolve, stopped.reject)
   }
   dieLoudly(log)
-  process.on('SIGUSR2', () =>
-    log(
-      'warn',
-      'DEBUGQ ' + JSON.stringify(broker.queues()) + ' ' + JSON.stringify((broker as any).debug?.() ?? null),
-    ),
-  )
   stopOnSignals(stop)
   if (options.supervised) {
     process.stdin.on('end', () => stop('the parent process is gone')).on('error', () => stop('stdin failed'))
