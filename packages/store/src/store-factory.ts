@@ -1,10 +1,12 @@
 import type { Elector } from './election/elector.ts'
 import { RaftElector } from './election/raft/elector.ts'
+import { ZooKeeperElector } from './election/zookeeper/elector.ts'
 import type { Clock } from './io/clock.ts'
 import { SystemClock } from './io/node/clock.ts'
 import { NodeDisk } from './io/node/disk.ts'
 import { nodeNetwork } from './io/node/network.ts'
 import { SystemRandom } from './io/node/random.ts'
+import { ZooKeeperSession } from './io/node/zookeeper-session.ts'
 import type { Random } from './io/random.ts'
 import type { MessageStore } from './message-store.ts'
 import type { LevelDbOptions, ReplicatedLevelDbOptions } from './options.ts'
@@ -40,15 +42,36 @@ export function createStore(configuration: StoreConfiguration, host: StoreHost):
     return new ReplicatedStore(levelDbSettings(configuration.options), host, { ...world, elector: undefined })
   }
   const settings = replicatedSettings(configuration.options)
-  return new ReplicatedStore(settings, host, { ...world, elector: () => electorFor(settings, clock, random) })
+  return new ReplicatedStore(settings, host, {
+    ...world,
+    elector: () => electorFor(settings, host, clock, random),
+  })
 }
 
-function electorFor(settings: StoreSettings, clock: Clock, random: Random): Elector {
+function electorFor(settings: StoreSettings, host: StoreHost, clock: Clock, random: Random): Elector {
   const { replication, electionTimeoutMs } = settings
   if (replication === undefined) throw new TypeError('a store that is not replicated needs no elector')
   const { elector, address } = replication
   if (elector.kind === 'raft') {
     return new RaftElector({ peers: elector.peers, address, electionTimeoutMs, clock, random })
   }
-  throw new Error('not built yet')
+  const { path, password, sessionTimeoutMs } = elector
+  const { brokerName, memberName, weight, replicas } = settings
+  const { log } = host
+  return new ZooKeeperElector({
+    session: new ZooKeeperSession({ address: elector.address, password, sessionTimeoutMs, log }),
+    address: elector.address,
+    path,
+    profile: {
+      group: brokerName,
+      name: memberName,
+      container: replication.container,
+      weight,
+      connect: address,
+    },
+    replicas,
+    electionTimeoutMs,
+    clock,
+    random,
+  })
 }

@@ -291,7 +291,6 @@ export class Journal implements Log {
       if (part.segment !== undefined) await this.#files.start(part.segment.firstIndex, part.segment.capacity)
       await this.#writePart(part)
     }
-    this.#writingBytes = 0
   }
 
   async #writePart(part: GroupPart): Promise<void> {
@@ -312,6 +311,8 @@ export class Journal implements Log {
     }
     await this.#files.sync()
     if (this.#failure !== undefined) return
+    // Before the report: its receiver asks whether the disk is free again.
+    for (const chunk of part.chunks) this.#writingBytes -= chunk.length
     const durable = Math.min(part.lastIndex, this.#floor)
     if (durable > this.#durableIndex) {
       this.#durableIndex = durable

@@ -252,6 +252,11 @@ class ConsensusSimulation {
     if (node.core !== undefined) this.#perform(node, node.core.stand(reason, localMs))
   }
 
+  #resign(node: SimulatedNode): void {
+    if (node.core?.role !== 'leader') return
+    this.#perform(node, node.core.resign('told to', this.#local(node)))
+  }
+
   #crash(node: SimulatedNode, downMs: number): void {
     if (node.core === undefined) return
     this.#options.trace?.(`${this.#nowMs.toFixed(1)} ${node.nodeId} crashes`)
@@ -355,6 +360,9 @@ class ConsensusSimulation {
       case 'serving':
         if (node.log.findLast((batch) => batch.lastIndex <= node.commitIndex)?.epoch !== effect.epoch) {
           fail(`S5: ${node.nodeId} serves before it committed a record of epoch ${effect.epoch}`)
+        }
+        if (this.#faulty && this.#random.chance(this.#faults.hastyResignations)) {
+          this.#atNode(node, this.#nowMs + this.#random.between(0, leaseMs), () => this.#resign(node))
         }
         break
       case 'commit':
@@ -544,6 +552,7 @@ class ConsensusSimulation {
       // Lost with its connection, unless it waited in the receiver's buffer by then.
       if (atMs >= connection.diedAtMs || !end.live || peer.core === undefined) return
       this.#deliver(peer, node.nodeId, message)
+      if (this.#faulty && this.#random.chance(this.#faults.fragile)) this.#break(link)
     })
   }
 
@@ -667,10 +676,7 @@ class ConsensusSimulation {
       if (node.core !== undefined && node.voter && spare > 0) this.#wipe(node)
     })
     this.#repeat(faults.resignations, () => {
-      for (const node of this.#nodes) {
-        if (node.core?.role !== 'leader' || node.paused) continue
-        this.#perform(node, node.core.resign('told to', this.#local(node)))
-      }
+      for (const node of this.#nodes) if (!node.paused) this.#resign(node)
     })
     this.#repeat(faults.stands, () => {
       const node = random.pick(this.#nodes)

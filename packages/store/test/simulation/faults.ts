@@ -16,6 +16,10 @@ export interface FaultMix {
   /** A voter's store is lost, and the node comes back with a blank one. */
   readonly wipes: number
   readonly resignations: number
+  /** Chance that a master resigns within a lease of beginning to serve. */
+  readonly hastyResignations: number
+  /** Chance that a connection breaks right behind a message. */
+  readonly fragile: number
   /** An elector stands without any reason. */
   readonly stands: number
   readonly slowDisks: number
@@ -42,6 +46,8 @@ export function drawFaults(random: SeededRandom): FaultMix {
     crashes: rate(1.2),
     wipes: random.chance(0.7) ? 0 : 0.3,
     resignations: random.chance(0.7) ? 0 : random.pick([0.5, 2]),
+    hastyResignations: random.chance(0.7) ? 0 : random.pick([0.2, 0.7]),
+    fragile: random.chance(0.6) ? 0 : random.pick([0.001, 0.01, 0.1]),
     stands: random.chance(0.7) ? 0 : random.pick([1, 5]),
     slowDisks: rate(0.7),
     delayMs: random.pick([1, 5, 5, 30, 80]),

@@ -18,7 +18,10 @@ export const nodeNetwork: Network = {
   connect: (to, timeoutMs) =>
     new Promise<Connection>((resolve, reject) => {
       const socket = dial({ host: to.host, port: to.port, noDelay: true })
-      const timer = setTimeout(() => socket.destroy(new Error(`no connection within ${timeoutMs} ms`)), timeoutMs)
+      const timer = setTimeout(
+        () => socket.destroy(new Error(`no connection within ${timeoutMs} ms`)),
+        timeoutMs,
+      )
       const failed = (error: Error) => {
         clearTimeout(timer)
         reject(error)

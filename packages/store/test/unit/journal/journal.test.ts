@@ -4,6 +4,7 @@ import {
   appendDurably,
   appendTo,
   directory,
+  Ear,
   everyBatch,
   newDisk,
   nextBatch,
@@ -52,6 +53,24 @@ describe('journal: group commit', () => {
     await ear.hearsDurable(1)
     await settle()
     expect([ear.durableIndices, log.durableIndex, log.pendingBytes]).toEqual([[1], 1, 0])
+  })
+
+  test('nothing is pending any more when the last append is reported durable', async () => {
+    const disk = newDisk()
+    const ear = new Ear()
+    const pending: number[] = []
+    const listener = {
+      written: (index: number) => ear.written(index),
+      durable: (index: number) => {
+        pending.push(log.pendingBytes)
+        ear.durable(index)
+      },
+      failed: (error: Error) => ear.failed(error),
+    }
+    const { log } = await open(disk, { listener })
+    appendTo(log)
+    await ear.hearsDurable(1)
+    expect(pending).toEqual([0])
   })
 
   test('a batch can be read before it is written', async () => {
