@@ -3,7 +3,7 @@ import { basename } from 'node:path'
 import { expect, test } from 'vitest'
 import { memberOf } from './broker-status.ts'
 import { type Cluster, electionTimeoutMs, name, withCluster } from './cluster-fixture.ts'
-import { batchOffsets, digests, journalFiles } from './journal-files.ts'
+import { batchOffsets, digests, journalFiles, writtenBytes } from './journal-files.ts'
 import { holdsFor, waitFor } from './wait-for.ts'
 
 const bodies = (count: number): string[] => Array.from({ length: count }, (_, i) => `message ${i}`)
@@ -87,7 +87,11 @@ test('a directory of another cluster: is refused with a reason, keeps its conten
       await cluster.kill(stranger)
       rmSync(cluster.storeDirectory(stranger), { recursive: true })
       cpSync(other.storeDirectory(stranger), cluster.storeDirectory(stranger), { recursive: true })
-      const before = digests(journalFiles(cluster.storeDirectory(stranger)))
+      const before = journalFiles(cluster.storeDirectory(stranger)).map((file) => ({
+        file,
+        bytes: writtenBytes(file),
+      }))
+      expect(before.length).toBeGreaterThan(0)
 
       const broker = cluster.start(stranger)
       await waitFor('the stranger to be refused', async () => {
@@ -98,7 +102,10 @@ test('a directory of another cluster: is refused with a reason, keeps its conten
       const steady = await cluster.connect(master)
       await steady.produce('orders', bodies(10))
       await cluster.kill(stranger)
-      expect(digests(journalFiles(cluster.storeDirectory(stranger)))).toEqual(before)
+      // Recovery notes behind the log what it brought to disk again; what was in the log stays as it is.
+      for (const { file, bytes } of before) {
+        expect(writtenBytes(file).subarray(0, bytes.length).equals(bytes), file).toBe(true)
+      }
     })
   })
 })

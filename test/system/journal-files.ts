@@ -26,3 +26,11 @@ export function digests(files: readonly string[]): Record<string, string> {
     files.map((file) => [file, createHash('sha256').update(readFileSync(file)).digest('hex')]),
   )
 }
+
+/** What is written in a file, without the zeroes behind it. */
+export function writtenBytes(file: string): Buffer {
+  const bytes = readFileSync(file)
+  let end = bytes.length
+  while (end > 0 && bytes[end - 1] === 0) end--
+  return bytes.subarray(0, end)
+}
