@@ -355,3 +355,20 @@ test('checkpoint: the chain of stamps closes over many checkpoints and restarts'
   expect(index.rebuilt).toBeUndefined()
   expect(index.queues()[0]?.messageCount).toBe(1100)
 })
+
+test('checkpoint: LevelDB’s log is emptied before the ring of stamps comes round', async () => {
+  const index = await directory.reopen()
+  index.apply(log.next(addQueue).bytes)
+  let largest = 0
+  for (let round = 1; round <= 520; round++) {
+    index.apply(addMessages(1))
+    await index.checkpoint()
+    if (round === 511) largest = await logBytes()
+  }
+  expect(await logBytes()).toBeLessThan(largest / 10)
+})
+
+async function logBytes(): Promise<number> {
+  const sizes = (await filesNamed(/\.log$/)).map(async (file) => (await readFile(file)).length)
+  return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0)
+}
