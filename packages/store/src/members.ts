@@ -24,6 +24,9 @@ export interface MemberInfo {
   }[]
 }
 
+/** What a member said of itself is shown for so long after it was last heard: a paused master is no master any more. */
+const freshMs = 1500
+
 /** Without acknowledgement for so long, although something is outstanding, a connected slave counts as stalled. */
 const stalledAfterMs = 2000
 
@@ -68,7 +71,8 @@ export class Members {
     const known = peers.filter((peer) => peer.connected || !this.#connectedElsewhere(peer, peers))
     return known.map((peer) => {
       const { identity } = peer
-      const info = peer.connected ? this.infoOf(identity?.nodeId) : undefined
+      const fresh = peer.connected && peer.heardMs !== undefined && nowMs - peer.heardMs < freshMs
+      const info = fresh ? this.infoOf(identity?.nodeId) : undefined
       const position: Position | undefined = info && { epoch: info.lastEpoch, index: info.lastIndex }
       const voter = identity !== undefined && isVoter(voters, identity)
       const own = identity && progress.get(identity.nodeId)

@@ -1,6 +1,3 @@
-import { join } from 'node:path'
-import { Applier } from './applier.ts'
-import { type EpochPromise, PromiseFile } from './consensus/promise-file.ts'
 import type { ElectionFacts, Elector, StandReason } from './election/elector.ts'
 import { StoreError } from './errors.ts'
 import { foundingVoters } from './formation.ts'
@@ -8,14 +5,9 @@ import type { Clock, Timer } from './io/clock.ts'
 import type { Disk } from './io/disk.ts'
 import type { Network } from './io/network.ts'
 import type { Random } from './io/random.ts'
-import { batchHeaderBytes, decodeBatchHeader } from './journal/batch.ts'
-import { type Journal, openJournal } from './journal/journal.ts'
-import type { EpochStart } from './journal/log.ts'
 import { Mastership } from './mastership.ts'
 import { isVoter, type MemberInfo, Members, parseMemberInfo } from './members.ts'
-import { type LevelIndex, openLevelIndex } from './message-index/level-index.ts'
 import { GapWindow } from './message-index/sequence-window.ts'
-import { MessageReader } from './message-reader.ts'
 import type { MessageEntry, MessageStore, QueueInfo, Role, StoreListener } from './message-store.ts'
 import { Replica } from './replica.ts'
 import {
@@ -23,20 +15,17 @@ import {
   decodeMessage,
   encodeJsonFrame,
   encodeMessage,
+  FrameFault,
   FrameType,
 } from './replication/frame.ts'
 import type { NodeIdentity } from './replication/handshake.ts'
 import { Mesh } from './replication/mesh.ts'
 import type { StoreSettings } from './settings.ts'
+import { closeStoreDirectory, openStoreDirectory, type StoreDirectory } from './store-directory.ts'
 import type { StoreHost } from './store-factory.ts'
-import {
-  parseCluster,
-  readIdentity,
-  type StoreIdentity,
-  type Voter,
-  writeIdentity,
-} from './store-identity.ts'
-import type { MemberStatus, StoreStatus } from './store-status.ts'
+import { parseCluster, type StoreIdentity, type Voter, writeIdentity } from './store-identity.ts'
+import { openingStatus, storeStatus } from './store-report.ts'
+import type { StoreStatus } from './store-status.ts'
 
 /** The world a store lives in: the real one, or a simulated one. */
 export interface StoreEnvironment {
@@ -56,24 +45,6 @@ const leasePart = 4
 const heartbeatPart = 20
 /** Bytes under way to one slave, unacknowledged. */
 const maxFlyingBytes: number = 16 * 1024 * 1024
-/** A store's directory: `journal/`, `index/`, and the files `identity.json` and `promise`. */
-const journalDirectory = 'journal'
-const indexDirectory = 'index'
-
-/** What exists once the directory is open. */
-interface Opened {
-  readonly identity: StoreIdentity
-  readonly journal: Journal
-  /** As recovered. */
-  readonly epochStarts: readonly EpochStart[]
-  /** Of what was recovered, so much is known to be committed. */
-  readonly commitIndex: number
-  readonly index: LevelIndex
-  readonly applier: Applier
-  readonly reader: MessageReader
-  readonly promiseFile: PromiseFile
-  readonly promise: EpochPromise
-}
 
 /**
  * The message store, replicated or alone: puts journal, index, consensus, replication and election together.
@@ -92,7 +63,7 @@ export class ReplicatedStore implements MessageStore {
   readonly #bootId: string
   readonly #members = new Members()
   #listener: StoreListener | undefined
-  #opened: Opened | undefined
+  #opened: StoreDirectory | undefined
   #cluster: StoreIdentity['cluster']
   #replica: Replica | undefined
   #mesh: Mesh | undefined
@@ -128,7 +99,17 @@ export class ReplicatedStore implements MessageStore {
     const { warning, words } = this.#settings.sync
     if (warning !== undefined) this.#host.log('warn', `sync is ${words}: ${warning}`)
     try {
-      this.#opened = await this.#openDirectory()
+      this.#opened = await openStoreDirectory(
+        this.#settings,
+        this.#environment,
+        {
+          written: (at) => this.#replica?.written(at),
+          durable: (at) => this.#replica?.durable(at),
+          applied: (at) => this.#applied(at),
+          failed: (error) => this.#fail(error),
+        },
+        this.#host.log,
+      )
       this.#cluster = this.#opened.identity.cluster
       await this.#openNetwork()
       if (this.#cluster !== undefined) this.#join(this.#cluster)
@@ -160,135 +141,28 @@ export class ReplicatedStore implements MessageStore {
   }
 
   status(): StoreStatus {
-    const opened = this.#directory()
+    const directory = this.#opened
+    if (directory === undefined) return openingStatus(this.#settings)
     const core = this.#replica?.core
+    const { nodeId } = directory.identity
+    const master = this.#members.infoOf(core?.leader)
     const nowMs = this.#clock.monotonicMs()
-    const { replicas, sync, replication } = this.#settings
-    const masterNodeId = core?.leader
-    const position = { epoch: opened.journal.lastEpoch, index: opened.journal.lastIndex }
-    const others = this.#members.statuses(
-      this.#mesh?.peers() ?? [],
-      this.#voters(),
-      core,
-      masterNodeId,
-      nowMs,
-    )
-    return {
-      nodeId: opened.identity.nodeId,
-      storeUuid: opened.identity.storeUuid,
+    return storeStatus({
+      settings: this.#settings,
+      directory,
       clusterUuid: this.#cluster?.uuid,
       role: this.role,
-      epoch: core?.epoch ?? 0,
-      position,
-      commitIndex: core?.commitIndex ?? 0,
-      durableIndex: opened.journal.durableIndex,
-      elector: replication?.elector.kind ?? 'none',
-      sync: sync.words,
-      syncWarning: sync.warning,
-      replicas,
-      quorum: { needed: Math.floor(replicas / 2) + 1, present: this.#present() },
-      waitingFor: this.#waitingFor(others),
-      masterNodeId,
-      masterInfo: this.#isMaster(masterNodeId)
-        ? this.#host.memberInfo
-        : this.#members.infoOf(masterNodeId)?.info,
-      electionReason: core?.electedBy ?? this.#members.infoOf(masterNodeId)?.electionReason,
-      members: [this.#ownStatus(opened), ...others],
+      core,
+      master,
+      masterInfo: core?.leader === nodeId ? this.#host.memberInfo : master?.info,
+      others: this.#members.statuses(this.#mesh?.peers() ?? [], this.#voters(), core, core?.leader, nowMs),
+      connected: this.#members.connected().length,
+      stranger: this.#stranger,
       zookeeper: this.#elector?.status(),
-    }
+    })
   }
 
   // Opening.
-
-  async #openDirectory(): Promise<Opened> {
-    const { disk } = this.#environment
-    const settings = this.#settings
-    const { directory } = settings
-    await disk.makeDirectory(directory)
-    // First, since LevelDB's lock keeps a second process out.
-    const index = await openLevelIndex({
-      ...settings,
-      directory: join(directory, indexDirectory),
-      maxProducers: settings.maxFailoverProducersToTrack,
-      maxGaps: settings.failoverProducersAuditDepth,
-    })
-    try {
-      if (index.rebuilt !== undefined)
-        this.#host.log('warn', `the index is rebuilt from the journal: ${index.rebuilt}`)
-      const identity = await this.#identify()
-      const {
-        log: journal,
-        epochStarts,
-        report,
-      } = await openJournal({
-        disk,
-        directory: join(directory, journalDirectory),
-        segmentBytes: settings.logSize,
-        verifiedTo: index.appliedIndex,
-        epochStarts: index.epochStarts,
-        listener: {
-          written: (at) => this.#replica?.written(at),
-          durable: (at) => this.#replica?.durable(at),
-          failed: (error) => this.#fail(error),
-        },
-      })
-      this.#host.log('info', 'journal recovered', { ...report })
-      const { file: promiseFile, promise } = await PromiseFile.open(disk, directory)
-      const applier = new Applier({
-        log: journal,
-        index,
-        clock: this.#clock,
-        flushDelayMs: settings.flushDelay,
-        applied: (at) => this.#applied(at),
-        failed: (error) => this.#fail(error),
-      })
-      const mark = journal.lastIndex === 0 ? 0 : committedMark(await journal.batchWith(journal.lastIndex))
-      const commitIndex = Math.max(index.appliedIndex, mark)
-      applier.committed(commitIndex)
-      const reader = new MessageReader(journal)
-      return { identity, journal, epochStarts, commitIndex, index, applier, reader, promiseFile, promise }
-    } catch (error) {
-      await index.close()
-      throw error
-    }
-  }
-
-  /** Reads who this directory is, or makes it someone. */
-  async #identify(): Promise<StoreIdentity> {
-    const { disk, random } = this.#environment
-    const { directory, nodeId, memberName, replicas } = this.#settings
-    const found = await readIdentity(disk, directory)
-    if (found === undefined) {
-      if ((await disk.list(join(directory, journalDirectory))).length > 0) {
-        throw new StoreError(
-          { code: 'STORE_CORRUPT', file: join(directory, 'identity.json'), offset: 0 },
-          `${directory}: holds a journal, but identity.json is missing`,
-        )
-      }
-      const storeUuid = random.uuid()
-      const identity = {
-        storeUuid,
-        nodeId: nodeId ?? `${memberName}-${storeUuid.slice(0, 8)}`,
-        cluster: undefined,
-      }
-      await writeIdentity(disk, directory, identity)
-      return identity
-    }
-    if (nodeId !== undefined && nodeId !== found.nodeId) {
-      throw new StoreError(
-        { code: 'STORE_FOREIGN_DIRECTORY', directory },
-        `${directory}: is the store of node "${found.nodeId}", not of "${nodeId}" (nodeId)`,
-      )
-    }
-    const voters = found.cluster?.voters.length
-    if (voters !== undefined && voters !== replicas) {
-      throw new StoreError(
-        { code: 'STORE_FOREIGN_DIRECTORY', directory },
-        `${directory}: belongs to a cluster of ${voters} replicas, and ${replicas} are configured: set replicas to ${voters}`,
-      )
-    }
-    return found
-  }
 
   async #openNetwork(): Promise<void> {
     const { replication, electionTimeoutMs } = this.#settings
@@ -315,7 +189,7 @@ export class ReplicatedStore implements MessageStore {
     this.#elector = this.#environment.elector?.(this.#settings)
   }
 
-  #self({ identity }: Opened): NodeIdentity {
+  #self({ identity }: StoreDirectory): NodeIdentity {
     return {
       brokerName: this.#settings.brokerName,
       nodeId: identity.nodeId,
@@ -361,7 +235,7 @@ export class ReplicatedStore implements MessageStore {
   }
 
   #onFormation(peer: NodeIdentity, body: Buffer): void {
-    const cluster = parseCluster(decodeJsonFrame(body).cluster)
+    const cluster = clusterIn(body)
     if (this.#cluster !== undefined) {
       if (this.#cluster.uuid !== cluster.uuid)
         this.#mesh?.drop(peer.nodeId, `belongs to cluster ${cluster.uuid}`)
@@ -566,11 +440,7 @@ export class ReplicatedStore implements MessageStore {
     else this.#promoteIfLevel()
   }
 
-  #isMaster(masterNodeId: string | undefined): boolean {
-    return masterNodeId !== undefined && masterNodeId === this.#opened?.identity.nodeId
-  }
-
-  // Time, status, and the end.
+  // Time, and the end.
 
   #tick(): void {
     if (this.#closing !== undefined || this.#failure !== undefined) return
@@ -579,59 +449,6 @@ export class ReplicatedStore implements MessageStore {
     const nowMs = this.#clock.monotonicMs()
     this.#mesh?.tick(nowMs)
     if (nowMs - this.#toldMs >= infoEveryMs) this.#tell()
-  }
-
-  #present(): number {
-    const core = this.#replica?.core
-    return core === undefined ? 0 : core.reachableVoters
-  }
-
-  #ownStatus({ identity, journal }: Opened): MemberStatus {
-    const core = this.#replica?.core
-    const master = this.#members.infoOf(core?.leader)
-    const seen = master?.slaves.find((slave) => slave.nodeId === identity.nodeId)
-    return {
-      name: this.#settings.memberName,
-      nodeId: identity.nodeId,
-      storeUuid: identity.storeUuid,
-      address: this.#settings.replication?.address ?? 'local',
-      role: this.role,
-      voter: core?.voter ?? false,
-      position: { epoch: journal.lastEpoch, index: journal.lastIndex },
-      lag: seen?.lag ?? (this.#mastership === undefined ? undefined : 0),
-      state: seen?.state ?? 'self',
-      reason: undefined,
-      lastHeardMs: 0,
-    }
-  }
-
-  #waitingFor(others: readonly MemberStatus[]): string | undefined {
-    const core = this.#replica?.core
-    const missing = others
-      .filter(({ state }) => state === 'unreachable' || state === 'refused')
-      .map(({ name, reason }) => (reason === undefined ? name : `${name} (${reason})`))
-    const missingText = missing.length === 0 ? '' : `; missing: ${missing.join(', ')}`
-    if (this.#stranger !== undefined) return this.#stranger
-    if (core === undefined) {
-      const present = 1 + this.#members.connected().length
-      return `all ${this.#settings.replicas} replicas for the founding of the cluster, ${present} are here${missingText}`
-    }
-    if (this.#mastership !== undefined) return undefined
-    if (core.role === 'leader')
-      return `the first record of epoch ${core.epoch} on the disks of a majority${missingText}`
-    if (core.leader !== undefined) {
-      return core.voter
-        ? undefined
-        : 'a place among the voters: this store is blank or was replaced, and only learns'
-    }
-    if (core.reachableVoters < core.quorum) {
-      return `a quorum: ${core.quorum} voters are needed and ${core.reachableVoters} reachable${missingText}`
-    }
-    const zookeeper = this.#elector?.status()
-    if (zookeeper !== undefined && zookeeper.state !== 'connected') {
-      return `ZooKeeper at ${zookeeper.address} (${zookeeper.state}${zookeeper.reason === undefined ? '' : `: ${zookeeper.reason}`})`
-    }
-    return 'the election of a master'
   }
 
   #fail(error: Error): void {
@@ -656,25 +473,20 @@ export class ReplicatedStore implements MessageStore {
     this.#mastership = undefined
     await this.#elector?.stop()
     await this.#mesh?.close()
-    const opened = this.#opened
-    if (opened === undefined) return
-    if (this.#failure === undefined) {
-      await opened.journal.close()
-      await opened.applier.close()
-    }
-    await opened.index.close()
-    await opened.promiseFile.close()
+    if (this.#opened !== undefined) await closeStoreDirectory(this.#opened, this.#failure === undefined)
   }
 
-  #directory(): Opened {
+  #directory(): StoreDirectory {
     if (this.#opened === undefined) throw new StoreError({ code: 'STORE_CLOSED' }, 'the store is not open')
     return this.#opened
   }
 }
 
-/** Commit index that the last batch of a recovered log knew of: at least so much of it is committed. */
-function committedMark(lastBatch: Buffer): number {
-  if (lastBatch.length < batchHeaderBytes) return 0
-  const header = decodeBatchHeader(lastBatch, 0)
-  return typeof header === 'string' ? 0 : header.commitIndex
+/** @throws FrameFault if it is no description of a cluster: the link to whoever sent it ends. */
+function clusterIn(body: Buffer): NonNullable<StoreIdentity['cluster']> {
+  try {
+    return parseCluster(decodeJsonFrame(body).cluster)
+  } catch (error) {
+    throw new FrameFault(`formation: ${error instanceof Error ? error.message : error}`)
+  }
 }

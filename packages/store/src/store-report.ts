@@ -1,0 +1,132 @@
+import type { Consensus } from './consensus/consensus.ts'
+import type { MemberInfo } from './members.ts'
+import type { Role } from './message-store.ts'
+import type { StoreSettings } from './settings.ts'
+import type { StoreDirectory } from './store-directory.ts'
+import type { MemberStatus, StoreStatus, ZooKeeperStatus } from './store-status.ts'
+
+/** What a status is made from. */
+export interface StoreFacts {
+  readonly settings: StoreSettings
+  readonly directory: StoreDirectory
+  readonly clusterUuid: string | undefined
+  readonly role: Role
+  /** `undefined` until this store belongs to a cluster. */
+  readonly core: Consensus | undefined
+  /** What the master that this node knows of said of itself; of this node itself if that is the master. */
+  readonly master: MemberInfo | undefined
+  readonly masterInfo: Readonly<Record<string, unknown>> | undefined
+  readonly others: readonly MemberStatus[]
+  /** Peers connected now, this node not included. */
+  readonly connected: number
+  /** Why this store does not join the cluster that it met. */
+  readonly stranger: string | undefined
+  readonly zookeeper: ZooKeeperStatus | undefined
+}
+
+/** While the directory is still being opened, which takes long after a crash with a long journal. */
+export function openingStatus(settings: StoreSettings): StoreStatus {
+  const { nodeId, memberName, directory } = settings
+  return {
+    ...configured(settings),
+    nodeId: nodeId ?? memberName,
+    storeUuid: '',
+    clusterUuid: undefined,
+    role: 'electing',
+    epoch: 0,
+    position: { epoch: 0, index: 0 },
+    commitIndex: 0,
+    durableIndex: 0,
+    quorum: { needed: neededOf(settings), present: 0 },
+    waitingFor: `the recovery of the store in ${directory}`,
+    masterNodeId: undefined,
+    masterInfo: undefined,
+    electionReason: undefined,
+    members: [],
+    zookeeper: undefined,
+  }
+}
+
+export function storeStatus(facts: StoreFacts): StoreStatus {
+  const { settings, directory, core } = facts
+  const { identity, journal } = directory
+  return {
+    ...configured(settings),
+    nodeId: identity.nodeId,
+    storeUuid: identity.storeUuid,
+    clusterUuid: facts.clusterUuid,
+    role: facts.role,
+    epoch: core?.epoch ?? 0,
+    position: { epoch: journal.lastEpoch, index: journal.lastIndex },
+    commitIndex: core?.commitIndex ?? 0,
+    durableIndex: journal.durableIndex,
+    quorum: { needed: neededOf(settings), present: core?.reachableVoters ?? 0 },
+    waitingFor: waitingFor(facts),
+    masterNodeId: core?.leader,
+    masterInfo: facts.masterInfo,
+    electionReason: core?.electedBy ?? facts.master?.electionReason,
+    members: [ownStatus(facts), ...facts.others],
+    zookeeper: facts.zookeeper,
+  }
+}
+
+function configured({ replication, sync, replicas }: StoreSettings) {
+  return {
+    elector: replication?.elector.kind ?? ('none' as const),
+    sync: sync.words,
+    syncWarning: sync.warning,
+    replicas,
+  }
+}
+
+function neededOf({ replicas }: StoreSettings): number {
+  return Math.floor(replicas / 2) + 1
+}
+
+function ownStatus({ settings, directory, core, role, master }: StoreFacts): MemberStatus {
+  const { identity, journal } = directory
+  const seen = master?.slaves.find((slave) => slave.nodeId === identity.nodeId)
+  return {
+    name: settings.memberName,
+    nodeId: identity.nodeId,
+    storeUuid: identity.storeUuid,
+    address: settings.replication?.address ?? 'local',
+    role,
+    voter: core?.voter ?? false,
+    position: { epoch: journal.lastEpoch, index: journal.lastIndex },
+    lag: role === 'master' ? 0 : seen?.lag,
+    state: seen?.state ?? 'self',
+    reason: undefined,
+    lastHeardMs: 0,
+  }
+}
+
+function waitingFor(facts: StoreFacts): string | undefined {
+  const { settings, core, role, others, zookeeper } = facts
+  if (facts.stranger !== undefined) return facts.stranger
+  const missing = missingText(others)
+  if (core === undefined) {
+    const present = 1 + facts.connected
+    return `all ${settings.replicas} replicas for the founding of the cluster, ${present} are here${missing}`
+  }
+  if (role === 'master') return undefined
+  if (core.role === 'leader')
+    return `the first record of epoch ${core.epoch} on the disks of a majority${missing}`
+  if (!core.voter) return 'a place among the voters: this store is blank or was replaced, and only learns'
+  if (core.leader !== undefined) return undefined
+  if (core.reachableVoters < core.quorum) {
+    return `a quorum: ${core.quorum} voters are needed and ${core.reachableVoters} reachable${missing}`
+  }
+  if (zookeeper !== undefined && zookeeper.state !== 'connected') {
+    const reason = zookeeper.reason === undefined ? '' : `: ${zookeeper.reason}`
+    return `ZooKeeper at ${zookeeper.address} (${zookeeper.state}${reason})`
+  }
+  return 'the election of a master'
+}
+
+function missingText(others: readonly MemberStatus[]): string {
+  const missing = others
+    .filter(({ state }) => state === 'unreachable' || state === 'refused')
+    .map(({ name, reason }) => (reason === undefined ? name : `${name} (${reason})`))
+  return missing.length === 0 ? '' : `; missing: ${missing.join(', ')}`
+}
