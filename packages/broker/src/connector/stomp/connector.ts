@@ -10,7 +10,7 @@ import { BrokerError } from '../../errors.ts'
 import { probeAddress, type TcpConnection, type TcpHandler, TcpServer } from '../../transport/tcp.ts'
 import type { Connector, ConnectorFactory, ConnectorHost } from '../connector.ts'
 import { parseStompUri, type StompConnectorUri } from './connector-uri.ts'
-import { StompSession, type StompSink } from './session.ts'
+import { NOT_MASTER, StompSession, type StompSink } from './session.ts'
 
 /** Serves the schemes `stomp` and `stomp+nio`. */
 export const createStompConnector: ConnectorFactory = (options, host) => new StompConnector(options, host)
@@ -164,7 +164,7 @@ class StompClient implements TcpHandler, StompSink {
 
   /** The broker is no longer master, or stops. */
   drop(): void {
-    this.#session.disconnect('broker is no longer master')
+    this.#session.disconnect(NOT_MASTER)
     this.#stop()
     this.#connection.destroy()
   }

@@ -6,6 +6,7 @@
  * once the session is closing; after an ERROR nothing more is read; output is written once per turn, in one piece.
  * Source: STOMP 1.2 specification; ActiveMQ's headers and defaults where it leaves a choice.
  */
+import { StoreError } from '@levelmq/store'
 import type { AcknowledgeMode, Client, Consumer, Engine, EngineConnection } from '../../engine.ts'
 import { BrokerError } from '../../errors.ts'
 import { EnvelopeView } from '../../message/envelope.ts'
@@ -55,6 +56,9 @@ export interface StompSessionOptions {
   /** With more receipts than this waiting, nothing is read. */
   readonly maxPendingReceipts: number
 }
+
+/** Why a client is dropped when mastership is lost. */
+export const NOT_MASTER = 'broker is no longer master'
 
 const SUPPORTED = '1.0,1.1,1.2'
 const DEFAULT_PREFETCH = 1000
@@ -131,8 +135,10 @@ export class StompSession implements Client {
 
   /** The client sends no more; it still gets what it is owed. */
   inputEnded(): void {
-    if (this.#state === 'open') this.#drain()
-    else if (this.#state === 'connecting') this.#finish()
+    if (this.#state === 'open') {
+      this.#drain()
+      this.#connection?.endOfRead()
+    } else if (this.#state === 'connecting') this.#finish()
     this.flush()
   }
 
@@ -481,6 +487,11 @@ export class StompSession implements Client {
 
   #fail(error: unknown): void {
     if (this.#state === 'closed') return
+    // The store may know of the loss before the engine does.
+    if (error instanceof StoreError && error.code === 'STORE_NOT_MASTER') {
+      this.disconnect(NOT_MASTER)
+      return
+    }
     const ours = !(error instanceof BrokerError)
     const message = ours ? 'internal error' : error.message
     this.#sink.failed(message, ours ? error : undefined)

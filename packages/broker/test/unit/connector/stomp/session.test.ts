@@ -1,3 +1,4 @@
+import { StoreError } from '@levelmq/store'
 import { describe, expect, test } from 'vitest'
 import {
   StompSession,
@@ -584,6 +585,17 @@ describe('stomp session: the end', () => {
     expect(bench.confirm(1)).toEqual([])
     bench.session.closed()
     expect(bench.connection.closed).toBe(false)
+  })
+
+  test('a store that is no longer master ends the connection like a demotion, not like a fault of ours', () => {
+    const bench = new Bench().connect()
+    bench.engine.fault = new StoreError({ code: 'STORE_NOT_MASTER' }, 'not master')
+    expect(bench.read('SEND\ndestination:/queue/a\nreceipt:1\n\nx\0')[0]).toMatchObject({
+      command: 'ERROR',
+      headers: { message: 'broker is no longer master' },
+    })
+    expect(bench.calls).toEqual(['destroy'])
+    expect(bench.failures).toEqual([])
   })
 
   test('a lost socket leaves the engine', () => {
