@@ -1,4 +1,4 @@
-import { type Confirm, FailoverConsumer, FailoverProducer } from '../system/failover-client.ts'
+import { type Confirm, type Delivery, FailoverConsumer, FailoverProducer } from '../system/failover-client.ts'
 import { waitFor } from '../system/wait-for.ts'
 
 const tickMs = 5
@@ -23,7 +23,8 @@ export class Load {
   readonly #streams: Stream[] = []
   readonly #consumers: FailoverConsumer[] = []
   readonly #worked = new Set<string>()
-  readonly #acknowledged = new Set<string>()
+  /** By body: which broker confirmed its acknowledgement, and when. */
+  readonly #acknowledged = new Map<string, { readonly port: number; readonly atMs: number }>()
   readonly #violations: string[] = []
   readonly #onConfirm: (confirm: Confirm) => void
   #timer: NodeJS.Timeout | undefined
@@ -50,8 +51,8 @@ export class Load {
       const consumer = new FailoverConsumer(
         this.#ports,
         workedQueue,
-        ({ body, redelivered }) => this.#work(body, redelivered),
-        (body) => this.#acknowledged.add(body),
+        (delivery) => this.#work(delivery),
+        (body, port) => this.#acknowledged.set(body, { port, atMs: performance.now() }),
       )
       this.#consumers.push(consumer)
       consumer.start()
@@ -89,10 +90,16 @@ export class Load {
     for (const consumer of this.#consumers) consumer.stop()
   }
 
-  #work(body: string, redelivered: boolean): void {
+  #work({ body, redelivered, port }: Delivery): void {
     if (redelivered) this.redeliveries++
-    if (this.#acknowledged.has(body))
-      this.#violations.push(`came again after its confirmed acknowledgement: ${body}`)
+    const acknowledged = this.#acknowledged.get(body)
+    if (acknowledged !== undefined) {
+      const laterMs = Math.round(performance.now() - acknowledged.atMs)
+      this.#violations.push(
+        `came again after its confirmed acknowledgement: ${body}, acknowledged on port ${acknowledged.port}, ` +
+          `delivered on port ${port} ${laterMs} ms later`,
+      )
+    }
     this.#worked.add(body)
   }
 

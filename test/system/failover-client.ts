@@ -192,13 +192,15 @@ export class FailoverProducer extends FailoverClient {
 export interface Delivery {
   readonly body: string
   readonly redelivered: boolean
+  /** Port of the broker that delivered it. */
+  readonly port: number
 }
 
 /** Takes messages from a queue and acknowledges each with a receipt. */
 export class FailoverConsumer extends FailoverClient {
   readonly #queue: string
   readonly #onMessage: (delivery: Delivery) => void
-  readonly #onAcknowledged: (body: string) => void
+  readonly #onAcknowledged: (body: string, port: number) => void
   #acknowledging = new Map<string, string>()
   #receipts = 0
 
@@ -206,7 +208,7 @@ export class FailoverConsumer extends FailoverClient {
     ports: readonly number[],
     queue: string,
     onMessage: (delivery: Delivery) => void,
-    onAcknowledged: (body: string) => void = () => {},
+    onAcknowledged: (body: string, port: number) => void = () => {},
   ) {
     super(ports)
     this.#queue = queue
@@ -241,10 +243,14 @@ export class FailoverConsumer extends FailoverClient {
       const body = this.#acknowledging.get(receipt)
       if (body === undefined) return
       this.#acknowledging.delete(receipt)
-      if (receipt !== 'subscribed') this.#onAcknowledged(body)
+      if (receipt !== 'subscribed') this.#onAcknowledged(body, connection.port)
     } else if (frame.command === 'MESSAGE') {
       const body = frame.body.toString()
-      this.#onMessage({ body, redelivered: frame.headers.get('redelivered') === 'true' })
+      this.#onMessage({
+        body,
+        redelivered: frame.headers.get('redelivered') === 'true',
+        port: connection.port,
+      })
       const receipt = `ack-${++this.#receipts}`
       this.#acknowledging.set(receipt, body)
       connection.write('ACK', { id: frame.headers.get('ack') ?? '', receipt })
