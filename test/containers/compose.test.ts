@@ -37,7 +37,8 @@ test('compose: the members are visible in ZooKeeper', async () => {
     'ls',
     '/levelmq/stores',
   ])
-  const children = /\[(.*)\]\s*$/.exec(output.trim())?.[1]?.split(',') ?? []
+  // The list stands on a line of its own, among what the client logs.
+  const children = /^\[(\d[^\]]*)\]$/m.exec(output)?.[1]?.split(',') ?? []
   expect(children.length, output).toBe(3)
 })
 
