@@ -14,6 +14,15 @@ export interface MastershipHost {
   hasRoom(): boolean
 }
 
+/** A producer that sent in this mastership: what was seen of it, whether applied or not. */
+interface ActiveProducer {
+  readonly window: SequenceWindow
+  /** Of its last record. */
+  lastIndex: number
+}
+
+const pruneAtLeast = 10_000
+
 /**
  * One mastership: encodes changes into the open batch, and tells a producer's repetitions from what is new.
  *
@@ -27,8 +36,10 @@ export class Mastership implements MasterSession {
   readonly #host: MastershipHost
   readonly #maxRecordBytes: number
   readonly #newWindow: () => SequenceWindow
-  readonly #producers = new Map<string, number>()
-  readonly #windows = new Map<number, SequenceWindow>()
+  readonly #producers = new Map<number, ActiveProducer>()
+  /** Producers registered here whose record is not in the index yet. */
+  readonly #registered = new Map<string, number>()
+  #pruneAt = pruneAtLeast
   #over = false
 
   constructor(
@@ -60,15 +71,15 @@ export class Mastership implements MasterSession {
 
   producer(id: string): number {
     this.#check()
-    const known = this.#producers.get(id) ?? this.#index.producerNamed(id)
+    const known = this.#registered.get(id) ?? this.#index.producerNamed(id)
     // The index forgets producers that were unused for long; one that it forgot is registered anew.
-    if (known !== undefined && (this.#windows.has(known) || this.#index.producerWindow(known) !== undefined))
-      return known
+    if (known !== undefined) return known
     const bytes = Buffer.byteLength(id)
     if (bytes < 1 || bytes > 512) throw new TypeError(`producer id of ${bytes} bytes; 1 to 512 are allowed`)
     const registered = this.#text(RecordKind.producerAdded, id)
-    this.#producers.set(id, registered)
-    this.#windows.set(registered, this.#newWindow())
+    this.#registered.set(id, registered)
+    this.#producers.set(registered, { window: this.#newWindow(), lastIndex: registered })
+    this.#prune()
     return registered
   }
 
@@ -83,10 +94,11 @@ export class Mastership implements MasterSession {
     }
     const index = this.#host.nextIndex()
     if (producer !== 0) {
-      const window = this.#windowOf(producer)
+      const active = this.#active(producer)
       // Where the first copy is in the log is not kept: the end of the log is never before it.
-      if (window.has(sequence)) return -(index - 1)
-      window.add(sequence)
+      if (active.window.has(sequence)) return -(index - 1)
+      active.window.add(sequence)
+      active.lastIndex = index
     }
     this.#builder.message(queue, producer, sequence, head, body)
     this.#host.appended(false)
@@ -132,13 +144,26 @@ export class Mastership implements MasterSession {
     return index
   }
 
-  #windowOf(producer: number): SequenceWindow {
-    let window = this.#windows.get(producer)
-    if (window === undefined) {
-      window = this.#index.producerWindow(producer) ?? this.#newWindow()
-      this.#windows.set(producer, window)
+  #active(producer: number): ActiveProducer {
+    let active = this.#producers.get(producer)
+    if (active === undefined) {
+      active = { window: this.#index.producerWindow(producer) ?? this.#newWindow(), lastIndex: 0 }
+      this.#producers.set(producer, active)
+      this.#prune()
     }
-    return window
+    return active
+  }
+
+  /** Lets go of what the index knows as well by now: clients may come with any number of producer ids. */
+  #prune(): void {
+    if (this.#producers.size < this.#pruneAt) return
+    const { appliedIndex } = this.#index
+    for (const [producer, { lastIndex }] of this.#producers) {
+      if (lastIndex <= appliedIndex) this.#producers.delete(producer)
+    }
+    for (const [id, registered] of this.#registered)
+      if (registered <= appliedIndex) this.#registered.delete(id)
+    this.#pruneAt = Math.max(pruneAtLeast, 2 * this.#producers.size)
   }
 
   #check(): void {

@@ -3,8 +3,8 @@ import { batchHeaderBytes, decodeBatchHeader, lastIndexOf } from './journal/batc
 import type { Log } from './journal/log.ts'
 import { messageHeaderBytes, RecordKind, recordHeaderBytes } from './journal/record.ts'
 
-/** Batches kept from one call to the next: pages of a deep queue end in the middle of one. */
-const maxBatches = 8
+/** Bytes of batches kept from one call to the next, the newest in any case: pages of a deep queue end inside one. */
+const maxKeptBytes: number = 16 * 1024 * 1024
 
 /** A batch that is being read, with the place where the last reading of it stopped. */
 interface OpenBatch {
@@ -50,7 +50,12 @@ export class MessageReader {
       nextIndex: firstIndex,
       nextOffset: batchHeaderBytes,
     }
-    this.#batches = [batch, ...this.#batches.slice(0, maxBatches - 1)]
+    let room = maxKeptBytes - bytes.length
+    const kept = this.#batches.filter((each) => {
+      room -= each.bytes.length
+      return room >= 0
+    })
+    this.#batches = [batch, ...kept]
     return batch
   }
 }

@@ -89,6 +89,8 @@ export class Replica {
   tick(): void {
     this.#run(this.core.tick(this.#clock.monotonicMs()))
     this.#offerLease()
+    // A disk that is busy for longer than a tick is slow, and the own disk is only one of the voters: go on without it.
+    if (this.builder.count > 0 && !this.#stopped) this.#seal()
   }
   stand(reason: StandReason): void {
     this.#run(this.core.stand(reason, this.#clock.monotonicMs()))
@@ -115,6 +117,7 @@ export class Replica {
     this.#run(this.core.durable(index, this.#clock.monotonicMs()))
     this.#applier.durable()
     this.#sealIfFree()
+    this.#offerRoom()
   }
 
   /** Index that the next record of this mastership gets. */
@@ -135,9 +138,20 @@ export class Replica {
   }
 
   hasRoom(): boolean {
-    const room = this.#uncommittedBytes + this.builder.bytes < this.#roomBytes
+    const room = this.#heldBytes() < this.#roomBytes
     if (!room) this.#roomWanted = true
     return room
+  }
+
+  /** Memory that waits for others: for a majority to commit it, or for the own disk to take it. */
+  #heldBytes(): number {
+    return Math.max(this.#uncommittedBytes, this.#log.pendingBytes) + this.builder.bytes
+  }
+
+  #offerRoom(): void {
+    if (!this.#roomWanted || this.#heldBytes() >= this.#roomBytes / 2) return
+    this.#roomWanted = false
+    this.#host.drained()
   }
 
   mayDispatch(): boolean {
@@ -277,10 +291,7 @@ export class Replica {
     }
     if (done > 0) this.#uncommitted.splice(0, done)
     this.#applier.committed(index)
-    if (this.#roomWanted && this.#uncommittedBytes + this.builder.bytes < this.#roomBytes / 2) {
-      this.#roomWanted = false
-      this.#host.drained()
-    }
+    this.#offerRoom()
   }
 
   #startEpoch(epoch: number): void {

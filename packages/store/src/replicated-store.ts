@@ -60,7 +60,6 @@ export class ReplicatedStore implements MessageStore {
   readonly #host: StoreHost
   readonly #environment: StoreEnvironment
   readonly #clock: Clock
-  readonly #bootId: string
   readonly #members = new Members()
   #listener: StoreListener | undefined
   #opened: StoreDirectory | undefined
@@ -84,7 +83,6 @@ export class ReplicatedStore implements MessageStore {
     this.#host = host
     this.#environment = environment
     this.#clock = environment.clock
-    this.#bootId = environment.random.uuid()
   }
 
   get role(): Role {
@@ -197,7 +195,6 @@ export class ReplicatedStore implements MessageStore {
       clusterUuid: this.#cluster?.uuid,
       name: this.#settings.memberName,
       address: this.#settings.replication?.address ?? 'local',
-      bootId: this.#bootId,
     }
   }
 

@@ -55,8 +55,12 @@ export class Consensus {
 
   // As a follower.
   #heardMs: number
-  /** When this member last acknowledged anything: until then plus the lease, that leader may dispatch. */
-  #acknowledgedMs: number
+  /** When this member last answered a leader: until then plus the lease, that leader may dispatch. */
+  #answeredMs: number
+  /** Epoch of that leader; 0 if it was before the start. */
+  #answeredEpoch = 0
+  /** When it last answered any leader before that one: each has a lease of its own. */
+  #answeredEarlierMs: number = Number.NEGATIVE_INFINITY
   /** Last record known to be the present leader's. */
   #verifiedIndex = 0
   #echoMs = 0
@@ -92,8 +96,8 @@ export class Consensus {
     this.#durableEpoch = this.#promisedEpoch
     this.#seenEpoch = this.#promisedEpoch
     this.#heardMs = options.nowMs
-    // What was acknowledged before a restart is not remembered: assume it was just now, if there is anyone else.
-    this.#acknowledgedMs = options.voters.size > 1 ? options.nowMs : Number.NEGATIVE_INFINITY
+    // Whom it answered before a restart is not remembered: assume it was just now, if there is anyone else.
+    this.#answeredMs = options.voters.size > 1 ? options.nowMs : Number.NEGATIVE_INFINITY
   }
 
   get role(): 'follower' | 'candidate' | 'leader' {
@@ -303,7 +307,6 @@ export class Consensus {
       const epoch = this.#promisedEpoch
       // The lease ends here, before anyone is told that it did.
       this.#stopLeading(reason)
-      this.#acknowledgedMs = Number.NEGATIVE_INFINITY
       this.#heardMs = nowMs
       for (const [nodeId] of this.#connected) this.#send(nodeId, { type: 'resign', epoch })
     }
@@ -334,7 +337,8 @@ export class Consensus {
           break
         case 'resign':
           if (from === this.#leader && message.epoch === this.#promisedEpoch) {
-            this.#acknowledgedMs = Number.NEGATIVE_INFINITY
+            // Only its own lease is over: that of a leader before it may still run.
+            if (this.#answeredEpoch === message.epoch) this.#answeredMs = this.#answeredEarlierMs
             this.#loseLeader('resigned')
           }
           break
@@ -504,9 +508,18 @@ export class Consensus {
     return other < this.#options.nodeId
   }
 
-  /** Until when a leader may rely on what this member acknowledged; a tenth more, for clocks that run differently. */
+  /** This member is about to answer its leader, and that renews the leader's lease, whatever the answer is. */
+  #renewLease(nowMs: number): void {
+    if (this.#answeredEpoch !== this.#promisedEpoch) {
+      this.#answeredEarlierMs = this.#answeredMs
+      this.#answeredEpoch = this.#promisedEpoch
+    }
+    this.#answeredMs = nowMs
+  }
+
+  /** Until when a leader may rely on this member's answers; a tenth more, for clocks that run differently. */
   #leaseEndOf(nowMs: number): number {
-    return Math.max(nowMs, this.#acknowledgedMs + this.#options.leaseMs * 1.1)
+    return Math.max(nowMs, this.#answeredMs + this.#options.leaseMs * 1.1)
   }
 
   // Following.
@@ -532,7 +545,10 @@ export class Consensus {
     ) {
       if (message.previousIndex <= this.#commitIndex) {
         this.#diverged(`record ${message.previousIndex} is of another epoch than the master's`)
-      } else this.#send(from, this.#refusal(message, message.epoch))
+      } else {
+        this.#renewLease(nowMs)
+        this.#send(from, this.#refusal(message, message.epoch))
+      }
       return
     }
     this.#takeBatches(message)
@@ -602,7 +618,7 @@ export class Consensus {
       return
     }
     this.#acknowledgementDue = false
-    this.#acknowledgedMs = nowMs
+    this.#renewLease(nowMs)
     this.#send(this.#leader, {
       type: 'appendReply',
       epoch: this.#promisedEpoch,

@@ -2,13 +2,15 @@ import { batchHeaderBytes, sealBatch } from './batch.ts'
 import { writeUint53 } from './integer.ts'
 import { RecordKind, recordHeaderBytes } from './record.ts'
 
-const initialBytes = 64 * 1024
+const initialBytes: number = 64 * 1024
+/** The largest buffer that is kept for the next batch. */
+const maxIdleBytes: number = 1024 * 1024
 
 /**
  * The batch that is being filled: records are encoded straight into the bytes that will be written and sent.
  *
- * Nothing is allocated per record; the buffer grows by doubling, and a new one is taken for each batch, since the
- * sealed one is still being written, sent and read.
+ * Nothing is allocated per record; the buffer grows by doubling. A sealed batch has its bytes to itself, since it is
+ * still being written, sent and read: a large one takes the buffer with it, a small one is copied out of it.
  */
 export class BatchBuilder {
   #buffer: Buffer = Buffer.allocUnsafeSlow(initialBytes)
@@ -67,10 +69,8 @@ export class BatchBuilder {
     readonly commitIndex: number
     readonly previousChecksum: number
   }): Buffer {
-    const batch = this.#buffer.subarray(0, this.#end)
+    const batch = this.#takeBytes()
     sealBatch(batch, { ...header, count: this.#count })
-    // Sized like the last one: steady load neither grows the next one again nor holds memory that it does not use.
-    this.#buffer = Buffer.allocUnsafeSlow(Math.max(4096, Math.min(this.#end + (this.#end >> 3), 1 << 20)))
     this.#end = batchHeaderBytes
     this.#count = 0
     return batch
@@ -80,6 +80,19 @@ export class BatchBuilder {
   clear(): void {
     this.#end = batchHeaderBytes
     this.#count = 0
+  }
+
+  /** The bytes so far, in memory of their own that is little larger than they are: the log keeps them for a while. */
+  #takeBytes(): Buffer {
+    const filled = this.#buffer.subarray(0, this.#end)
+    if (this.#end < this.#buffer.length / 2) {
+      const copy = Buffer.allocUnsafeSlow(this.#end)
+      filled.copy(copy)
+      if (this.#buffer.length > maxIdleBytes) this.#buffer = Buffer.allocUnsafeSlow(initialBytes)
+      return copy
+    }
+    this.#buffer = Buffer.allocUnsafeSlow(Math.max(initialBytes, Math.min(this.#end, maxIdleBytes)))
+    return filled
   }
 
   /** Makes room for a record and writes its header; returns where the body goes. */

@@ -13,8 +13,6 @@ export interface NodeIdentity {
   readonly name: string
   /** `host:port` of its replication listener. */
   readonly address: string
-  /** Drawn at each start of the process. */
-  readonly bootId: string
 }
 
 export interface HandshakeResult {
@@ -159,7 +157,6 @@ function identityOf(fields: Record<string, unknown>): NodeIdentity {
     clusterUuid: fields.clusterUuid === null ? undefined : text(fields, 'clusterUuid', 64),
     name: text(fields, 'name', 256),
     address: text(fields, 'address', 512),
-    bootId: text(fields, 'bootId', 64),
   }
 }
 
