@@ -10,6 +10,7 @@ import type { BrokerOptions, TransportConnectorOptions } from './broker-options.
 import { type BrokerStatus, brokerStatus } from './broker-status.ts'
 import type { Connector, ConnectorFactories, ConnectorHost } from './connector/connector.ts'
 import { ConnectorGroup } from './connector/connector-group.ts'
+import { publishedUri } from './connector/published-uri.ts'
 import type { MemoryLimits } from './destination/memory-budget.ts'
 import { QueueEngine, type QueueStatus } from './destination/queue-engine.ts'
 import { BrokerError } from './errors.ts'
@@ -76,7 +77,7 @@ export class Broker {
       memberInfo: {
         brokerName: options.brokerName,
         get connectors(): string[] {
-          return connectors.uris
+          return connectors.uris.map((uri) => publishedUri(uri, options))
         },
       },
       log: dependencies.log,

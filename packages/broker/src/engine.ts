@@ -43,7 +43,13 @@ export interface EngineConnection {
    * @returns Index to wait for until the message may be confirmed; the same for a repeated one.
    * @throws BrokerError `BROKER_MESSAGE_TOO_LARGE`; the connection stays usable.
    */
-  send(queue: string, head: Uint8Array, body: Uint8Array, producer: string | undefined, sequence: number): number
+  send(
+    queue: string,
+    head: Uint8Array,
+    body: Uint8Array,
+    producer: string | undefined,
+    sequence: number,
+  ): number
   subscribe(options: SubscribeOptions, receiver: Receiver): Consumer
   /** Whether the session may go on reading; if not, it pauses its socket until `Client.roomAgain`. */
   hasRoom(): boolean

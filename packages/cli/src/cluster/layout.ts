@@ -34,9 +34,7 @@ export const maxPortOffset: number = 65_535 - (61_619 + 10 * (maxBrokers - 1))
 
 const host = '127.0.0.1'
 
-/** Heart-beats as often as clients ask: a paused master is noticed by its silence alone. */
-const connectorOptions =
-  'maximumConnections=1000&wireFormat.maxFrameSize=104857600&transport.defaultHeartBeat=500,10000'
+const connectorOptions = 'maximumConnections=1000&wireFormat.maxFrameSize=104857600'
 
 function stompPortOf(number: number, offset: number): number {
   return 61_613 + 10 * (number - 1) + offset

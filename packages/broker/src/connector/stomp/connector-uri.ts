@@ -15,7 +15,7 @@ export interface StompConnectorOptions {
   readonly maxFrameBytes: number
   /** `connectAttemptTimeout`: from the connection to its CONNECT frame, in milliseconds. @defaultValue 5000 */
   readonly connectTimeoutMs: number
-  /** `transport.defaultHeartBeat`: what the server offers and wants, in milliseconds. @defaultValue 10000,10000 */
+  /** `transport.defaultHeartBeat`: what the server offers and wants, in milliseconds. @defaultValue 500,10000 (ActiveMQ: 10000,10000) */
   readonly heartBeat: HeartBeatIntervals
   /** `transport.hbGracePeriodMultiplier`: how much longer than promised a client may be silent. @defaultValue 2 */
   readonly heartBeatGraceFactor: number
@@ -30,7 +30,7 @@ const defaults: StompConnectorOptions = {
   maximumConnections: 1000,
   maxFrameBytes: 104_857_600,
   connectTimeoutMs: 5000,
-  heartBeat: { sendMs: 10_000, receiveMs: 10_000 },
+  heartBeat: { sendMs: 500, receiveMs: 10_000 },
   heartBeatGraceFactor: 2,
   maxSubscriptions: 1000,
   maxOutputBytes: 1024 * 1024,

@@ -17,7 +17,7 @@ describe('stomp connector URI', () => {
         maximumConnections: 1000,
         maxFrameBytes: 104857600,
         connectTimeoutMs: 5000,
-        heartBeat: { sendMs: 10000, receiveMs: 10000 },
+        heartBeat: { sendMs: 500, receiveMs: 10_000 },
         heartBeatGraceFactor: 2,
         maxSubscriptions: 1000,
         maxOutputBytes: 1048576,
