@@ -19,6 +19,8 @@ export interface KillRunResult {
   readonly facts: {
     readonly confirmed: number
     readonly redeliveries: number
+    /** Deliveries of acknowledged messages that a paused master was about to write. */
+    readonly lateDeliveries: number
     readonly epochs: number
     readonly polls: number
   }
@@ -75,9 +77,13 @@ export class KillRun {
       this.#load.stop()
       this.#violations.push(...(await this.#watch.finish()))
     }
-    const { confirmed, redeliveries } = this.#load
+    const { confirmed, redeliveries, lateDeliveries } = this.#load
     const { epochs, polls } = this.#watch
-    return { records, violations: this.#violations, facts: { confirmed, redeliveries, epochs, polls } }
+    return {
+      records,
+      violations: this.#violations,
+      facts: { confirmed, redeliveries, lateDeliveries, epochs, polls },
+    }
   }
 
   async #strike(number: number): Promise<KillRecord> {
@@ -88,6 +94,7 @@ export class KillRun {
     await this.#moment()
 
     const since = performance.now()
+    this.#load.deposedPort = this.#options.mode === 'pause' ? this.#cluster.stompPort(victim) : undefined
     this.#waiting = {
       since,
       deadPort: hitsMaster ? this.#cluster.stompPort(victim) : undefined,

@@ -68,6 +68,7 @@ async function report(cluster: Cluster): Promise<number> {
     }
     say(
       `${facts.confirmed} messages confirmed, ${facts.redeliveries} deliveries repeated, ` +
+        `${facts.lateDeliveries} late ones by a master that was paused, ` +
         `${facts.epochs} epochs seen in ${facts.polls} looks at all brokers`,
     )
     for (const violation of violations.slice(0, 20)) say(`WRONG: ${violation}`)

@@ -29,6 +29,12 @@ export class Load {
   readonly #onConfirm: (confirm: Confirm) => void
   #timer: NodeJS.Timeout | undefined
   redeliveries = 0
+  /**
+   * Port of a master that was paused, and another one took its place. What it was about to write when it was paused may
+   * still come: rule S9 limits the harm to a delivery whose acknowledgement is refused.
+   */
+  deposedPort: number | undefined
+  lateDeliveries = 0
 
   constructor(ports: readonly number[], onConfirm: (confirm: Confirm) => void) {
     this.#ports = ports
@@ -93,7 +99,9 @@ export class Load {
   #work({ body, redelivered, port }: Delivery): void {
     if (redelivered) this.redeliveries++
     const acknowledged = this.#acknowledged.get(body)
-    if (acknowledged !== undefined) {
+    if (acknowledged !== undefined && port === this.deposedPort && port !== acknowledged.port) {
+      this.lateDeliveries++
+    } else if (acknowledged !== undefined) {
       const laterMs = Math.round(performance.now() - acknowledged.atMs)
       this.#violations.push(
         `came again after its confirmed acknowledgement: ${body}, acknowledged on port ${acknowledged.port}, ` +
