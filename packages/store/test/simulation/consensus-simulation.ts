@@ -43,7 +43,6 @@ export class SimulationFailure extends Error {
 }
 
 const electionTimeoutMs = 400
-const leaseMs = 250
 const heartbeatMs = 60
 const tickMs = 15
 const faultyMs = 6_000
@@ -79,6 +78,7 @@ class ConsensusSimulation {
   readonly #voterIds: string[] = []
   readonly #sync: SyncPolicy
   readonly #maxFlyingBytes: number
+  readonly #leaseMs: number
   #nowMs = 0
   #faulty = true
   #clientOn = true
@@ -100,6 +100,7 @@ class ConsensusSimulation {
         ? 'quorum_disk'
         : random.pick(['quorum_mem', 'remote_disk', 'local_disk', 'local_mem']),
     )
+    this.#leaseMs = random.pick([150, 250, 350])
     this.#maxFlyingBytes = random.pick([8, 40, 4000])
     for (let at = 0; at < voters + learners; at++) {
       const rate = 1 + random.between(-1, 1) * this.#faults.drift
@@ -211,18 +212,17 @@ class ConsensusSimulation {
     node.promiseFreeAtMs = 0
     node.crashAfter = -1
     node.standAtMs = this.#local(node) + this.#random.between(0, electionTimeoutMs)
-    const voters = new Set(this.#voterIds)
-    if (!node.voter) voters.delete(node.nodeId)
     const settings: ConsensusOptions = {
       nodeId: node.nodeId,
-      voters,
+      voters: new Set(this.#voterIds),
+      voter: node.voter,
       weight: node.weight,
       sync: this.#sync,
       promise: disk.promise,
       log: { lastIndex: disk.lastIndex, commitIndex: disk.commitIndex, epochStarts: disk.epochStarts },
       nowMs: this.#local(node),
       electionTimeoutMs,
-      leaseMs,
+      leaseMs: this.#leaseMs,
       heartbeatMs,
       maxFlyingBytes: this.#maxFlyingBytes,
     }
@@ -362,7 +362,9 @@ class ConsensusSimulation {
           fail(`S5: ${node.nodeId} serves before it committed a record of epoch ${effect.epoch}`)
         }
         if (this.#faulty && this.#random.chance(this.#faults.hastyResignations)) {
-          this.#atNode(node, this.#nowMs + this.#random.between(0, leaseMs), () => this.#resign(node))
+          this.#atNode(node, this.#nowMs + this.#random.between(0, this.#leaseMs / 2), () =>
+            this.#resign(node),
+          )
         }
         break
       case 'commit':
@@ -588,17 +590,16 @@ class ConsensusSimulation {
       // A new connection may replace one whose end was not noticed yet, at one end.
       const ready =
         old === undefined ||
-        !(old.ends[0].live || old.ends[1].live) ||
-        (old.diedAtMs < this.#nowMs && this.#random.chance(0.1))
+        (old.diedAtMs <= this.#nowMs && (!(old.ends[0].live || old.ends[1].live) || this.#random.chance(0.1)))
       if (!ready || first.core === undefined || second.core === undefined || first.paused || second.paused) {
         this.#connectSoon(link, this.#random.between(20, 60))
         return
       }
-      this.#connect(link, old)
+      this.#connect(link)
     })
   }
 
-  #connect(link: Link, old: Connection | undefined): void {
+  #connect(link: Link): void {
     const upMs: [number, number] = [
       this.#nowMs + this.#random.between(0, 2 * this.#faults.delayMs),
       this.#nowMs + this.#random.between(0, 2 * this.#faults.delayMs),
@@ -611,14 +612,15 @@ class ConsensusSimulation {
       const { voter } = peer
       this.#atNode(node, upMs[side], () => {
         const { core } = node
-        if (core === undefined) return
-        const replaced = old?.ends[side]
+        if (core === undefined || link.connection !== connection) return
+        const replaced = link.upEnds[side]
         if (replaced?.live === true) {
           replaced.live = false
           if (this.#random.chance(0.5)) this.#perform(node, core.peerDown(peer.nodeId))
         }
-        if (node.core !== core || connection.ends[side].closed) return
+        if (node.core !== core || connection.ends[side].closed || link.connection !== connection) return
         connection.ends[side].live = true
+        link.upEnds[side] = connection.ends[side]
         this.#options.trace?.(`${this.#nowMs.toFixed(1)} ${node.nodeId} is connected to ${peer.nodeId}`)
         this.#perform(node, core.peerUp(peer.nodeId, voter, this.#local(node)))
       })

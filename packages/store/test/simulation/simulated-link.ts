@@ -25,6 +25,8 @@ export class Connection {
 export class Link {
   readonly nodes: readonly [number, number]
   connection: Connection | undefined
+  /** The ends that came up last: a new connection ends an older one that was not noticed to be dead. */
+  readonly upEnds: [LinkEnd | undefined, LinkEnd | undefined] = [undefined, undefined]
   /** Until when nothing arrives at the first or second node. */
   readonly cutUntilMs: [number, number] = [0, 0]
   /** Until when no connection comes about. */
