@@ -54,6 +54,8 @@ export class Consensus {
   readonly #connected = new Map<string, { readonly voter: boolean }>()
 
   // As a follower.
+  /** How the last leader was lost, until there is another. */
+  #lostBy: 'link lost' | 'timeout' | 'resigned' | undefined
   #heardMs: number
   /** When this member last answered a leader: until then plus the lease, that leader may dispatch. */
   #answeredMs: number
@@ -353,17 +355,19 @@ export class Consensus {
 
   #onPreVote(from: string, message: PreVote, nowMs: number): void {
     const mine = this.#campaign
-    let granted =
-      this.voter &&
-      message.epoch > this.#promisedEpoch &&
-      this.#atLeastAsComplete(message.lastEpoch, message.lastIndex) &&
-      !this.#leaderAlive(nowMs)
+    const complete = this.#atLeastAsComplete(message.lastEpoch, message.lastIndex)
+    const vacant = this.voter && !this.#leaderAlive(nowMs)
+    let granted = vacant && complete && message.epoch > this.#promisedEpoch
     if (granted && mine !== undefined) {
       // Both stand: the better one goes on, or the votes would split. Needs no safety: it is only about who asks.
       if (mine.stage === 'ask' && this.#rankedBelow(from, message)) this.#defeat()
       else granted = false
     }
     this.#send(from, { type: 'preVoteReply', epoch: message.epoch, granted, promised: this.#promisedEpoch })
+    // The asker cannot win, and it misses the leader too: this node's own attempt need not wait any longer.
+    if (vacant && !complete && mine === undefined && this.#lostBy !== undefined) {
+      this.#effects.push({ type: 'leaderLost', reason: this.#lostBy })
+    }
   }
 
   #onPreVoteReply(from: string, message: PreVoteReply): void {
@@ -641,6 +645,7 @@ export class Consensus {
       if (leader === undefined) this.#effects.push({ type: 'defeated', reason })
     }
     this.#leader = leader
+    if (leader !== undefined) this.#lostBy = undefined
     this.#verifiedIndex = 0
     this.#acknowledgementDue = false
     this.#effects.push({ type: 'role' })
@@ -648,6 +653,7 @@ export class Consensus {
 
   #loseLeader(reason: 'link lost' | 'timeout' | 'resigned'): void {
     this.#leader = undefined
+    this.#lostBy = reason
     this.#effects.push({ type: 'role' }, { type: 'leaderLost', reason })
   }
 
