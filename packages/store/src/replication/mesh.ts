@@ -42,7 +42,6 @@ interface Peer {
   link: Link | undefined
   dialing: boolean
   retry: Timer | undefined
-  failures: number
   reason: string | undefined
   refused: boolean
   heardMs: number | undefined
@@ -50,7 +49,8 @@ interface Peer {
 
 const handshakeTimeoutMs = 5000
 const connectTimeoutMs = 1000
-/** Handshakes under way at the listener; more are turned away, so that strangers cannot pile up memory. */
+const redialMs = 80
+/** Handshakes under way at the listener; beyond, the oldest makes room: strangers neither pile up nor shut members out. */
 const maxPendingLinks = 64
 
 /**
@@ -67,7 +67,9 @@ export class Mesh {
   readonly #self: () => NodeIdentity
   readonly #handler: MeshHandler
   readonly #peers = new Map<string, Peer>()
+  /** Handshakes under way: those of strangers at the listener, oldest first, and the own ones. */
   readonly #pending = new Set<Link>()
+  readonly #dialed = new Set<Link>()
   #listener: Listener | undefined
   #closed = false
 
@@ -155,7 +157,7 @@ export class Mesh {
       peer.retry?.cancel()
       peer.link?.close('closing')
     }
-    for (const link of this.#pending) link.close('closing')
+    for (const link of [...this.#pending, ...this.#dialed]) link.close('closing')
     await this.#listener?.close()
   }
 
@@ -168,7 +170,6 @@ export class Mesh {
         link: undefined,
         dialing: false,
         retry: undefined,
-        failures: 0,
         reason: address > this.#options.address ? 'not reached yet' : 'has not called yet',
         refused: false,
         heardMs: undefined,
@@ -222,12 +223,22 @@ export class Mesh {
   }
 
   #accept(connection: Connection): void {
-    if (this.#closed || this.#pending.size >= maxPendingLinks) connection.destroy()
-    else this.#begin(connection, 'acceptor', undefined)
+    if (this.#closed) {
+      connection.destroy()
+      return
+    }
+    const [oldest] = this.#pending
+    if (oldest !== undefined && this.#pending.size >= maxPendingLinks)
+      oldest.close('too many handshakes at a time')
+    this.#begin(connection, 'acceptor', undefined)
   }
 
   #begin(connection: Connection, side: 'dialer' | 'acceptor', dialed: Peer | undefined): void {
-    const handshake = new Handshake(side, this.#self(), this.#options.securityToken, this.#random.bytes(32))
+    const { securityToken } = this.#options
+    const nonce = this.#random.bytes(32)
+    const handshake = new Handshake(side, this.#self(), securityToken, nonce, (identity) =>
+      this.#objectionTo(identity, dialed),
+    )
     const link = new Link(
       connection,
       handshake,
@@ -242,22 +253,35 @@ export class Mesh {
       handshakeTimeoutMs,
     )
     if (dialed === undefined) this.#pending.add(link)
+    else this.#dialed.add(link)
+  }
+
+  /** One node under two addresses: it has moved, or its directory was copied (rule T8). The living link stays. */
+  #objectionTo(identity: NodeIdentity, dialed: Peer | undefined): string | undefined {
+    const address = dialed?.address ?? identity.address
+    for (const peer of this.#peers.values()) {
+      if (peer.link !== undefined && peer.address !== address && peer.identity?.nodeId === identity.nodeId)
+        return `node ${identity.nodeId} is already connected from ${peer.address}: a copied directory?`
+    }
+    return undefined
   }
 
   #established(link: Link, identity: NodeIdentity, dialed: Peer | undefined): void {
     this.#pending.delete(link)
-    const peer = dialed ?? this.#peerAt(identity.address)
-    const older = [...this.#peers.values()].find(
-      (other) => other.link !== undefined && other.identity?.nodeId === identity.nodeId,
-    )
-    if (older !== undefined && older !== peer) {
-      // One node under two addresses: its old one, or a copied directory. The living link stays.
-      link.close(`node ${identity.nodeId} is already connected from ${older.address}: a copied directory?`)
+    this.#dialed.delete(link)
+    if (dialed !== undefined && this.#peers.get(dialed.address) !== dialed) {
+      link.close('no longer a peer')
       return
     }
-    older?.link?.close('replaced by a newer link of the same node')
+    // Again, since the acceptor took its time to answer.
+    const objection = this.#objectionTo(identity, dialed)
+    if (objection !== undefined) {
+      link.close(objection)
+      return
+    }
+    const peer = dialed ?? this.#peerAt(identity.address)
+    peer.link?.close('replaced by a newer link of the same node')
     peer.dialing = false
-    peer.failures = 0
     peer.identity = identity
     peer.link = link
     peer.reason = undefined
@@ -267,6 +291,7 @@ export class Mesh {
 
   #linkClosed(link: Link, reason: string, refused: boolean, dialed: Peer | undefined): void {
     this.#pending.delete(link)
+    this.#dialed.delete(link)
     const peer = [...this.#peers.values()].find((each) => each.link === link)
     if (peer !== undefined) {
       peer.link = undefined
@@ -283,12 +308,16 @@ export class Mesh {
   /** A connection that never became a link. If the caller is a member, its status tells why. */
   #strangerLeft(link: Link, reason: string, refused: boolean): void {
     if (this.#closed) return
+    const address = link.claimedAddress
+    const peer = address === undefined ? undefined : this.#peers.get(address)
+    if (peer !== undefined && peer.link === undefined) {
+      // It calls again twice a second: told once, not each time.
+      this.#noteFailure(peer, reason, refused)
+      return
+    }
     this.#handler.log('warn', `replication connection from ${link.remoteAddress} ended: ${reason}`, {
       refused,
     })
-    const address = link.claimedAddress
-    const peer = address === undefined ? undefined : this.#peers.get(address)
-    if (peer !== undefined && peer.link === undefined) this.#noteFailure(peer, reason, refused)
   }
 }
 
