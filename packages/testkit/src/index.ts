@@ -16,3 +16,4 @@ export {
   VirtualZooKeeper,
 } from './virtual-coordination.ts'
 export { type DiskFailure, type DiskOperation, VirtualDisk } from './virtual-disk.ts'
+export { VirtualNetwork } from './virtual-network.ts'

@@ -36,6 +36,15 @@ export const maxHandshakeFrameBytes: number = 16 * 1024
 /** Largest frame of a member: the largest batch and some. */
 export const maxFrameBytes: number = 160 * 1024 * 1024
 const appendHeaderBytes = 40
+/** Length of each body that is not JSON; an append's batches come behind. */
+const bodyBytes: Readonly<Partial<Record<number, number>>> = {
+  [FrameType.preVote]: 28,
+  [FrameType.preVoteReply]: 17,
+  [FrameType.vote]: 24,
+  [FrameType.voteReply]: 17,
+  [FrameType.appendReply]: 49,
+  [FrameType.resign]: 8,
+}
 
 /** A frame that breaks the protocol: its connection is closed, nothing else happens. */
 export class FrameFault extends Error {
@@ -157,22 +166,12 @@ export function decodeMessage(type: number, body: Buffer): ConsensusMessage {
 }
 
 function decode(type: number, body: Buffer): ConsensusMessage {
+  const expected = bodyBytes[type]
+  if (expected !== undefined && body.length !== expected)
+    throw new FrameFault(`frame of type ${type} with ${body.length} bytes; ${expected} are due`)
   switch (type) {
-    case FrameType.append: {
-      if (body.length < appendHeaderBytes) throw new FrameFault(`append of ${body.length} bytes`)
-      const previousIndex = readUint53(body, 8)
-      const bytes = body.subarray(appendHeaderBytes)
-      return {
-        type: 'append',
-        epoch: readUint53(body, 0),
-        previousIndex,
-        previousEpoch: readUint53(body, 16),
-        commitIndex: readUint53(body, 24),
-        sentAtMs: body.readDoubleLE(32),
-        batches: spansOf(bytes, previousIndex + 1, true),
-        bytes,
-      }
-    }
+    case FrameType.append:
+      return decodeAppend(body)
     case FrameType.appendReply:
       return {
         type: 'appendReply',
@@ -218,6 +217,24 @@ function decode(type: number, body: Buffer): ConsensusMessage {
     default:
       throw new FrameFault(`unknown frame type ${type}`)
   }
+}
+
+function decodeAppend(body: Buffer): Append {
+  if (body.length < appendHeaderBytes) throw new FrameFault(`append of ${body.length} bytes`)
+  const epoch = readUint53(body, 0)
+  const previousIndex = readUint53(body, 8)
+  const previousEpoch = readUint53(body, 16)
+  const bytes = body.subarray(appendHeaderBytes)
+  const batches = spansOf(bytes, previousIndex + 1, true)
+  const first = batches[0]?.epoch ?? epoch
+  const last = batches.at(-1)?.epoch ?? epoch
+  if (first < previousEpoch || last > epoch)
+    throw new FrameFault(
+      `append of epoch ${epoch} behind epoch ${previousEpoch} with epochs ${first} to ${last}`,
+    )
+  const commitIndex = readUint53(body, 24)
+  const sentAtMs = body.readDoubleLE(32)
+  return { type: 'append', epoch, previousIndex, previousEpoch, commitIndex, sentAtMs, batches, bytes }
 }
 
 /**

@@ -37,14 +37,24 @@ export class Handshake {
   readonly #self: NodeIdentity
   readonly #token: string
   readonly #nonce: string
+  readonly #objection: (peer: NodeIdentity) => string | undefined
   #peer: NodeIdentity | undefined
   #peerNonce = ''
+  #over = false
 
-  constructor(side: 'dialer' | 'acceptor', self: NodeIdentity, token: string, nonce: Uint8Array) {
+  /** @param objection - Why a peer that proved itself is not welcome nevertheless, in words. */
+  constructor(
+    side: 'dialer' | 'acceptor',
+    self: NodeIdentity,
+    token: string,
+    nonce: Uint8Array,
+    objection: (peer: NodeIdentity) => string | undefined = () => undefined,
+  ) {
     this.#side = side
     this.#self = self
     this.#token = token
     this.#nonce = Buffer.from(nonce).toString('hex')
+    this.#objection = objection
   }
 
   /** Who the peer says it is: to be shown, not to be believed. */
@@ -59,6 +69,13 @@ export class Handshake {
 
   /** @throws FrameFault if the peer does not speak this protocol. */
   receive(type: number, body: Buffer): HandshakeResult {
+    if (this.#over) throw new FrameFault(`frame of type ${type} behind the end of the handshake`)
+    const result = this.#receive(type, body)
+    this.#over = result.peer !== undefined || result.refused !== undefined
+    return result
+  }
+
+  #receive(type: number, body: Buffer): HandshakeResult {
     const fields = decodeJsonFrame(body)
     if (type === FrameType.refuse) {
       return { send: [], refused: { reason: text(fields, 'reason', 1024), byPeer: true } }
@@ -66,6 +83,8 @@ export class Handshake {
     if (type === FrameType.hello && this.#peer === undefined) return this.#onHello(fields)
     if (type === FrameType.proof && this.#side === 'acceptor' && this.#peer !== undefined) {
       if (!this.#proves(fields, 'dialer')) return this.#refuse('securityToken differs')
+      const reason = this.#objection(this.#peer)
+      if (reason !== undefined) return this.#refuse(reason)
       return { send: [encodeJsonFrame(FrameType.welcome, {})], peer: this.#peer }
     }
     if (type === FrameType.welcome && this.#side === 'dialer' && this.#peer !== undefined) {
@@ -88,10 +107,12 @@ export class Handshake {
     const peer = identityOf(fields)
     this.#peer = peer
     this.#peerNonce = text(fields, 'nonce', 128)
-    const reason = this.#strangeness(peer)
-    if (reason !== undefined) return this.#refuse(reason)
+    const strange = this.#strangeness(peer)
+    if (strange !== undefined) return this.#refuse(strange)
     if (this.#side === 'acceptor') return { send: [this.#hello(this.#proof('acceptor'))] }
     if (!this.#proves(fields, 'acceptor')) return this.#refuse('securityToken differs')
+    const reason = this.#objection(peer)
+    if (reason !== undefined) return this.#refuse(reason)
     return { send: [encodeJsonFrame(FrameType.proof, { proof: this.#proof('dialer') })] }
   }
 
@@ -134,9 +155,9 @@ export class Handshake {
   #proof(side: 'dialer' | 'acceptor'): string {
     const peer = this.#peer
     if (peer === undefined) throw new Error('no peer yet')
-    const own = [this.#nonce, this.#self.nodeId, this.#self.storeUuid]
-    const other = [this.#peerNonce, peer.nodeId, peer.storeUuid]
-    const parts = this.#side === 'dialer' ? [...own, ...other] : [...other, ...own]
+    const own = [this.#nonce, ...factsOf(this.#self)]
+    const other = [this.#peerNonce, ...factsOf(peer)]
+    const parts = this.#side === 'dialer' ? [own, other] : [other, own]
     return createHmac('sha256', this.#token)
       .update(JSON.stringify([magic, side, ...parts]))
       .digest('hex')
@@ -147,6 +168,11 @@ export class Handshake {
     const expected = Buffer.from(this.#proof(side))
     return given.length === expected.length && timingSafeEqual(given, expected)
   }
+}
+
+/** All that a node says of itself, so that none of it can be exchanged on the way. */
+function factsOf({ brokerName, nodeId, storeUuid, clusterUuid, name, address }: NodeIdentity): unknown[] {
+  return [brokerName, nodeId, storeUuid, clusterUuid ?? null, name, address]
 }
 
 function identityOf(fields: Record<string, unknown>): NodeIdentity {

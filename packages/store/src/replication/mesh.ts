@@ -201,9 +201,8 @@ export class Mesh {
     peer.dialing = false
     this.#noteFailure(peer, reason, refused)
     if (this.#closed || this.#peers.get(peer.address) !== peer) return
-    // Quick at first, since a restarted broker is back within a second; never slower than twice a second.
-    const delayMs =
-      Math.min(500, 50 * 2 ** Math.min(peer.failures++, 4)) * (0.75 + this.#random.fraction() / 2)
+    // Without back-off, since a restarted broker is wanted at once; spread, so that nobody dials in step.
+    const delayMs = redialMs * (0.75 + this.#random.fraction() / 2)
     peer.retry = this.#clock.setTimer(delayMs, () => this.#dial(peer))
   }
 
@@ -311,7 +310,7 @@ export class Mesh {
     const address = link.claimedAddress
     const peer = address === undefined ? undefined : this.#peers.get(address)
     if (peer !== undefined && peer.link === undefined) {
-      // It calls again twice a second: told once, not each time.
+      // It calls again and again: told once, not each time.
       this.#noteFailure(peer, reason, refused)
       return
     }
