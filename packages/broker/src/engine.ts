@@ -41,7 +41,7 @@ export interface EngineConnection {
    *
    * @param producer - For duplicate detection: the client's own producer id, with `sequence` from 1 up; or `undefined`.
    * @returns Index to wait for until the message may be confirmed; the same for a repeated one.
-   * @throws BrokerError `BROKER_MESSAGE_TOO_LARGE`; the connection stays usable.
+   * @throws BrokerError `BROKER_MESSAGE_TOO_LARGE`; nothing is stored, and the engine goes on.
    */
   send(
     queue: string,

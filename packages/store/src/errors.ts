@@ -6,7 +6,7 @@ export type StoreErrorDetail =
   | { readonly code: 'STORE_INVALID_OPTION'; readonly option: string; readonly value: unknown }
   /** Another process has the directory open. */
   | { readonly code: 'STORE_DIRECTORY_IN_USE'; readonly directory: string }
-  /** The directory belongs to another cluster, or holds the store of another configuration. */
+  /** The directory holds the store of another node, or of a cluster with another number of replicas. */
   | { readonly code: 'STORE_FOREIGN_DIRECTORY'; readonly directory: string }
   /** Bytes that were once durable are damaged. Nothing was changed. `offset` is in bytes within `file`. */
   | { readonly code: 'STORE_CORRUPT'; readonly file: string; readonly offset: number }

@@ -69,7 +69,13 @@ export async function openStoreDirectory(
     })
     const { log: journal, epochStarts, report } = opened
     log('info', 'journal recovered', { ...report })
-    const { file: promiseFile, promise } = await PromiseFile.open(disk, directory)
+    if (index.appliedIndex === 0 && journal.lastIndex > 0)
+      log('warn', 'the index is empty: it is rebuilt from the journal')
+    const { file: promiseFile, promise } = await PromiseFile.open(
+      disk,
+      directory,
+      identity.cluster !== undefined,
+    )
     const applier = new Applier({
       log: journal,
       index,

@@ -13,7 +13,7 @@ import type { LevelDbOptions, ReplicatedLevelDbOptions } from './options.ts'
 import { ReplicatedStore } from './replicated-store.ts'
 import { levelDbSettings, replicatedSettings, type StoreSettings } from './settings.ts'
 
-/** Which store to open: the same directory opens either way. */
+/** Which store to open. With `replicas: 1` the same directory opens either way. */
 export type StoreConfiguration =
   | { readonly kind: 'levelDB'; readonly options: LevelDbOptions }
   | { readonly kind: 'replicatedLevelDB'; readonly options: ReplicatedLevelDbOptions }

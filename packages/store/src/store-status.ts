@@ -20,7 +20,7 @@ export interface MemberStatus {
   /** Records that the master has and this member, as far as known, has not on disk. Only known to the master. */
   readonly lag: number | undefined
   /**
-   * `self`; `in sync`: within one second's writes of the master; `catching up`; `stalled`: takes nothing although
+   * `self`; `in sync`: takes the master's writes as they come; `catching up`: is sent older log; `stalled`: takes nothing although
    * connected; `cannot catch up`: needs log that no longer exists; `learner`: blank store, does not vote;
    * `refused`: `reason` tells why; `unreachable`.
    */

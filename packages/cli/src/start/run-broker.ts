@@ -39,7 +39,7 @@ export async function runBroker(options: {
     connectorFactories: { stomp: createStompConnector, 'stomp+nio': createStompConnector },
     version,
     log,
-    onFatal: (error) => exitAfterLog(isStoreFailure(error) ? ExitCode.storeFailed : ExitCode.internal),
+    onFatal: (error) => exitAfterLog(fatalCode(error)),
   })
   const management =
     configuration.management === undefined
@@ -99,6 +99,12 @@ function startFailureCode(cause: unknown): ExitCode {
   if (cause instanceof StoreError)
     return cause.code === 'STORE_INVALID_OPTION' ? ExitCode.usage : ExitCode.failed
   return ExitCode.failed
+}
+
+/** The exit code of a broker that ran and cannot go on. */
+function fatalCode(error: unknown): ExitCode {
+  if (isStoreFailure(error)) return ExitCode.storeFailed
+  return error instanceof BrokerError ? ExitCode.failed : ExitCode.internal
 }
 
 function isStoreFailure(error: unknown): boolean {

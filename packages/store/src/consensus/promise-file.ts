@@ -15,10 +15,10 @@ const slotBytes = 512
 const magic = 0x50514d4c // LMQP
 
 /**
- * The durable promise, in two slots written in turn: a torn write damages the slot that is being replaced, never the
- * promise that was given before. The valid slot with the higher epoch, then the higher count of writes, is the promise.
+ * The durable promise, in two copies written one after the other: a torn write damages one of them at most, and so does
+ * a bad sector. If both are intact, the one written later is the promise.
  *
- * Slot: magic (4), zero (4), count of writes (8), epoch (8), length of the name (2), name, CRC-32 in the last 4 bytes.
+ * Copy: magic (4), zero (4), count of writes (8), epoch (8), length of the name (2), name, CRC-32 in the last 4 bytes.
  */
 export class PromiseFile {
   readonly #file: DiskFile
@@ -30,14 +30,20 @@ export class PromiseFile {
   }
 
   /**
+   * @param founded - The store belongs to a cluster, so the file was made long ago.
    * @returns The file and the promise found in it: epoch 0 in a new one.
-   * @throws StoreError `STORE_CORRUPT` if neither slot is valid although something was written: without the promise
-   *   this store could vote twice in one epoch.
+   * @throws StoreError `STORE_CORRUPT` if it is missing although `founded`, or neither copy is intact although something
+   *   was written: without its promise this store could vote twice in one epoch (rule S2).
    */
-  static async open(disk: Disk, directory: string): Promise<{ file: PromiseFile; promise: EpochPromise }> {
+  static async open(
+    disk: Disk,
+    directory: string,
+    founded: boolean,
+  ): Promise<{ file: PromiseFile; promise: EpochPromise }> {
     const path = join(directory, fileName)
     const content = await disk.readWhole(path, 2 * slotBytes)
     if (content === undefined || content.length < 2 * slotBytes) {
+      if (founded) throw corrupt(path, 'is missing or cut short')
       if (content !== undefined) await disk.remove(path)
       const created = await disk.open(path, 'create')
       await created.allocate(2 * slotBytes)
@@ -51,10 +57,7 @@ export class PromiseFile {
       if (slot !== undefined && (best === undefined || slot.writes > best.writes)) best = slot
     }
     if (best === undefined && content.some((byte) => byte !== 0)) {
-      throw new StoreError(
-        { code: 'STORE_CORRUPT', file: path, offset: 0 },
-        `${path}: neither copy of the promised epoch is intact`,
-      )
+      throw corrupt(path, 'neither copy of the promised epoch is intact')
     }
     const file = new PromiseFile(await disk.open(path, 'write'), best?.writes ?? 0)
     return { file, promise: { epoch: best?.epoch ?? 0, votedFor: best?.votedFor } }
@@ -71,13 +74,19 @@ export class PromiseFile {
     slot.writeUInt16LE(name.length, 24)
     name.copy(slot, 26)
     slot.writeUInt32LE(crc32(slot.subarray(0, slotBytes - 4)), slotBytes - 4)
-    await this.#file.write([slot], (this.#writes % 2) * slotBytes)
-    await this.#file.sync()
+    for (const at of [0, slotBytes]) {
+      await this.#file.write([slot], at)
+      await this.#file.sync()
+    }
   }
 
   close(): Promise<void> {
     return this.#file.close()
   }
+}
+
+function corrupt(path: string, problem: string): StoreError {
+  return new StoreError({ code: 'STORE_CORRUPT', file: path, offset: 0 }, `${path}: ${problem}`)
 }
 
 function readSlot(slot: Buffer): (EpochPromise & { readonly writes: number }) | undefined {

@@ -66,9 +66,10 @@ function warningOf(
   if (committed) return undefined
   if (slaves === 'none') {
     return ownDisk
-      ? 'confirmed messages are on the master only: losing it loses them'
-      : 'confirmed messages are in the memory of the master only: its end loses them'
+      ? 'confirmed messages may be on the master only: a failover can lose them'
+      : 'confirmed messages may be in the memory of the master only: its end, or a failover, can lose them'
   }
-  if (slaves === 'disk') return 'confirmed messages may be missing on the disk of the master'
-  return 'confirmed messages may be in memory only: a loss of power at a majority loses them'
+  if (slaves === 'disk')
+    return 'confirmed messages may be on the disk of one slave only: losing it and the master can lose them'
+  return 'confirmed messages may be in the memory of one slave and the master only: losing both can lose them'
 }
