@@ -23,6 +23,8 @@ export async function readIdentity(disk: Disk, directory: string): Promise<Store
   const file = join(directory, fileName)
   const content = await disk.readWhole(file, maxBytes)
   if (content === undefined) return undefined
+  // A process that ended in between leaves a name that is not durable yet, and who this store is rests on it now.
+  await disk.syncDirectory(directory)
   try {
     return parse(JSON.parse(content.toString('utf8')))
   } catch (cause) {

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { StoreError } from '../errors.ts'
 import type { Disk, DiskFile } from '../io/disk.ts'
+import { orDiskFailed } from '../journal/disk-failure.ts'
 import { readUint53, writeUint53 } from '../journal/integer.ts'
 
 /** An epoch that this store has promised, and the candidate it voted for in it. */
@@ -12,6 +13,7 @@ export interface EpochPromise {
 
 const fileName = 'promise'
 const slotBytes = 512
+const maxBytes = 64 * 1024
 const magic = 0x50514d4c // LMQP
 
 /**
@@ -21,10 +23,12 @@ const magic = 0x50514d4c // LMQP
  * Copy: magic (4), zero (4), count of writes (8), epoch (8), length of the name (2), name, CRC-32 in the last 4 bytes.
  */
 export class PromiseFile {
+  readonly #path: string
   readonly #file: DiskFile
   #writes: number
 
-  private constructor(file: DiskFile, writes: number) {
+  private constructor(path: string, file: DiskFile, writes: number) {
+    this.#path = path
     this.#file = file
     this.#writes = writes
   }
@@ -41,15 +45,17 @@ export class PromiseFile {
     founded: boolean,
   ): Promise<{ file: PromiseFile; promise: EpochPromise }> {
     const path = join(directory, fileName)
-    const content = await disk.readWhole(path, 2 * slotBytes)
+    const content = await disk.readWhole(path, maxBytes)
+    if (content !== undefined && content.length > 2 * slotBytes) throw corrupt(path, 'is too long')
     if (content === undefined || content.length < 2 * slotBytes) {
-      if (founded) throw corrupt(path, 'is missing or cut short')
+      // Cut short with something in it, it is not one that was being made when the power went.
+      if (founded || content?.some((byte) => byte !== 0)) throw corrupt(path, 'is missing or cut short')
       if (content !== undefined) await disk.remove(path)
       const created = await disk.open(path, 'create')
       await created.allocate(2 * slotBytes)
       await created.sync()
       await disk.syncDirectory(directory)
-      return { file: new PromiseFile(created, 0), promise: { epoch: 0, votedFor: undefined } }
+      return { file: new PromiseFile(path, created, 0), promise: { epoch: 0, votedFor: undefined } }
     }
     let best: (EpochPromise & { readonly writes: number }) | undefined
     for (const at of [0, slotBytes]) {
@@ -59,11 +65,19 @@ export class PromiseFile {
     if (best === undefined && content.some((byte) => byte !== 0)) {
       throw corrupt(path, 'neither copy of the promised epoch is intact')
     }
-    const file = new PromiseFile(await disk.open(path, 'write'), best?.writes ?? 0)
-    return { file, promise: { epoch: best?.epoch ?? 0, votedFor: best?.votedFor } }
+    const file = new PromiseFile(path, await disk.open(path, 'write'), best?.writes ?? 0)
+    const promise = { epoch: best?.epoch ?? 0, votedFor: best?.votedFor }
+    // A process that ended before its sync leaves what only the page cache has, or one copy only: votes rest on it now.
+    await file.write(promise)
+    await disk.syncDirectory(directory)
+    return { file, promise }
   }
 
-  /** Durable when it resolves. One call at a time. A failure leaves the promise unknown: the process has to end. */
+  /**
+   * Durable when it resolves. One call at a time.
+   *
+   * @throws StoreError `STORE_DISK_FAILED`: the promise is unknown then, and the process has to end.
+   */
   async write(promise: EpochPromise): Promise<void> {
     const slot = Buffer.alloc(slotBytes)
     const name = Buffer.from(promise.votedFor ?? '')
@@ -75,8 +89,8 @@ export class PromiseFile {
     name.copy(slot, 26)
     slot.writeUInt32LE(crc32(slot.subarray(0, slotBytes - 4)), slotBytes - 4)
     for (const at of [0, slotBytes]) {
-      await this.#file.write([slot], at)
-      await this.#file.sync()
+      await orDiskFailed('write', this.#path, this.#file.write([slot], at))
+      await orDiskFailed('sync', this.#path, this.#file.sync())
     }
   }
 
