@@ -9,7 +9,7 @@ export interface Answer {
 }
 
 /** One GET on a broker's management port. No kept-alive connection: the broker behind may be another process by now. */
-export function get(port: number, path: string, timeoutMs = 1_000): Promise<Answer> {
+function get(port: number, path: string, timeoutMs = 1_000): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const asked = request({ host: '127.0.0.1', port, path, agent: false }, (response) => {
       const chunks: Buffer[] = []

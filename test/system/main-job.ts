@@ -9,7 +9,7 @@ const lineCount = 10_000
 const words = 'the quick brown fox jumps over a lazy dog während der Mond scheint 月 🦊'.split(' ')
 
 /** The same 10,000 lines each time; some empty, some long, some twice: a line is not told apart by its text. */
-export function longText(): string[] {
+function longText(): string[] {
   let state = 42
   const next = (below: number): number => {
     state = (state * 1_103_515_245 + 12_345) % 2 ** 31

@@ -14,7 +14,7 @@ const lineFeed = 10
 const escapes: Readonly<Record<string, string>> = { '\\': '\\\\', '\n': '\\n', '\r': '\\r', ':': '\\c' }
 const unescapes: Readonly<Record<string, string>> = { '\\\\': '\\', '\\n': '\n', '\\r': '\r', '\\c': ':' }
 
-export function encodeFrame(
+function encodeFrame(
   command: string,
   headers: Readonly<Record<string, string | number>> = {},
   body: string | Buffer = '',
@@ -30,7 +30,7 @@ export function encodeFrame(
 }
 
 /** Cuts a stream of bytes into frames. */
-export class FrameParser {
+class FrameParser {
   #rest: Buffer = Buffer.alloc(0)
 
   push(chunk: Buffer): Frame[] {
