@@ -21,7 +21,12 @@ import {
 import type { NodeIdentity } from './replication/handshake.ts'
 import { Mesh } from './replication/mesh.ts'
 import type { StoreSettings } from './settings.ts'
-import { closeStoreDirectory, openStoreDirectory, type StoreDirectory } from './store-directory.ts'
+import {
+  closeStoreDirectory,
+  type OpenIndex,
+  openStoreDirectory,
+  type StoreDirectory,
+} from './store-directory.ts'
 import type { StoreHost } from './store-factory.ts'
 import { parseCluster, type StoreIdentity, type Voter, writeIdentity } from './store-identity.ts'
 import { openingStatus, storeStatus } from './store-report.ts'
@@ -35,6 +40,8 @@ export interface StoreEnvironment {
   readonly random: Random
   /** Makes the elector; `undefined` for a store that is not replicated. */
   readonly elector: ((settings: StoreSettings) => Elector) | undefined
+  /** Opens the message index: the one part that does its own I/O. @defaultValue on LevelDB */
+  readonly openIndex?: OpenIndex
 }
 
 const tickMs = 10

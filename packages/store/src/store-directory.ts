@@ -8,7 +8,8 @@ import type { Random } from './io/random.ts'
 import { batchHeaderBytes, decodeBatchHeader } from './journal/batch.ts'
 import { type Journal, openJournal } from './journal/journal.ts'
 import type { EpochStart, LogListener } from './journal/log.ts'
-import { type LevelIndex, openLevelIndex } from './message-index/level-index.ts'
+import { type LevelIndexOptions, openLevelIndex } from './message-index/level-index.ts'
+import type { MessageIndex } from './message-index/message-index.ts'
 import { MessageReader } from './message-reader.ts'
 import type { StoreSettings } from './settings.ts'
 import type { StoreHost } from './store-factory.ts'
@@ -24,6 +25,12 @@ export interface DirectoryListener extends LogListener {
   applied(index: number): void
 }
 
+/** An index, and why it was begun anew when it was opened; `undefined` if it was not. */
+export type OpenedIndex = MessageIndex & { readonly rebuilt: string | undefined }
+
+/** Opens the message index in a directory of its own, as {@link openLevelIndex} does. */
+export type OpenIndex = (options: LevelIndexOptions) => Promise<OpenedIndex>
+
 /** An open directory: journal, index and promise of one store, recovered. */
 export interface StoreDirectory {
   readonly identity: StoreIdentity
@@ -32,7 +39,7 @@ export interface StoreDirectory {
   readonly epochStarts: readonly EpochStart[]
   /** Of what was recovered, so much is known to be committed. */
   readonly commitIndex: number
-  readonly index: LevelIndex
+  readonly index: OpenedIndex
   readonly applier: Applier
   readonly reader: MessageReader
   readonly promiseFile: PromiseFile
@@ -42,15 +49,20 @@ export interface StoreDirectory {
 /** @throws StoreError as `MessageStore.open`; nothing of the directory is left open then. */
 export async function openStoreDirectory(
   settings: StoreSettings,
-  environment: { readonly disk: Disk; readonly clock: Clock; readonly random: Random },
+  environment: {
+    readonly disk: Disk
+    readonly clock: Clock
+    readonly random: Random
+    readonly openIndex?: OpenIndex
+  },
   listener: DirectoryListener,
   log: StoreHost['log'],
 ): Promise<StoreDirectory> {
-  const { disk, clock } = environment
+  const { disk, clock, openIndex = openLevelIndex } = environment
   const { directory } = settings
   await disk.makeDirectory(directory)
   // First, since LevelDB's lock keeps a second process out.
-  const index = await openLevelIndex({
+  const index = await openIndex({
     ...settings,
     directory: join(directory, indexDirectory),
     maxProducers: settings.maxFailoverProducersToTrack,
