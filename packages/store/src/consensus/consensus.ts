@@ -159,7 +159,9 @@ export class Consensus {
     else if (this.#leader !== undefined && nowMs - this.#heardMs >= this.#options.electionTimeoutMs) {
       this.#loseLeader('timeout')
     }
-    if (this.#campaign !== undefined && nowMs >= this.#campaign.deadlineMs) this.#defeat()
+    const campaign = this.#campaign
+    // The own disk takes the time it takes; to start over would only queue another promise behind this one.
+    if (campaign !== undefined && campaign.stage !== 'promise' && nowMs >= campaign.deadlineMs) this.#defeat()
     return this.#takeEffects()
   }
 
@@ -396,6 +398,7 @@ export class Consensus {
 
   #askForVotes(campaign: Campaign, nowMs: number): void {
     campaign.stage = 'vote'
+    campaign.deadlineMs = nowMs + this.#options.electionTimeoutMs / 2
     if (this.quorum === 1) {
       this.#lead(campaign, nowMs)
       return
@@ -561,8 +564,10 @@ export class Consensus {
       this.#commitIndex = commit
       this.#effects.push({ type: 'commit', index: commit })
     }
-    // Batches are answered when they are on disk; a question is answered at once.
-    if (message.batches.length === 0) this.#acknowledge(nowMs)
+    // Batches are answered when they are on disk; a question, or what is there already, at once.
+    if ((message.batches.at(-1)?.lastIndex ?? 0) <= this.#durableIndex) {
+      this.#acknowledge(nowMs)
+    }
   }
 
   /** Appends what is new in a message that fits on to the log, and drops what contradicts it. */
@@ -671,7 +676,7 @@ export class Consensus {
       return
     }
     for (const progress of this.#progress.values()) {
-      if (progress.connected && nowMs - progress.sentMs >= this.#options.heartbeatMs)
+      if (progress.connected && nowMs - progress.askedMs >= this.#options.heartbeatMs)
         this.#heartbeat(progress, nowMs)
     }
   }
@@ -725,6 +730,7 @@ export class Consensus {
   }
 
   #heartbeat(progress: Progress, nowMs: number): void {
+    progress.askedMs = nowMs
     this.#sendAppend(progress, progress.nextIndex - 1, [], empty, nowMs)
   }
 
@@ -759,7 +765,6 @@ export class Consensus {
     bytes: Buffer,
     nowMs: number,
   ): void {
-    progress.sentMs = nowMs
     this.#send(progress.nodeId, {
       type: 'append',
       epoch: this.#promisedEpoch,
@@ -881,7 +886,8 @@ interface Campaign {
   granted: Set<string>
   /** Voters that were asked in this stage and have not answered. */
   asked: Set<string>
-  readonly deadlineMs: number
+  /** When it is given up, unless the own promise is all that it waits for. */
+  deadlineMs: number
   /** When the last lease that an elector acknowledged to an earlier leader has run out. */
   leaseEndMs: number
 }

@@ -17,8 +17,8 @@ export class Progress {
   writtenIndex = 0
   /** The leader's clock when it sent the latest message that this member has answered in this epoch. */
   answeredMs: number
-  /** When anything was last sent. */
-  sentMs = 0
+  /** When it was last asked something that it answers at once. Batches are not: they wait for its disk. */
+  askedMs = 0
   /** When its durable index last moved, or it had nothing outstanding. */
   movedMs: number
   fetching = false

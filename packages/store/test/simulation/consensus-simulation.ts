@@ -211,7 +211,9 @@ class ConsensusSimulation {
     node.diskFreeAtMs = 0
     node.promiseFreeAtMs = 0
     node.crashAfter = -1
-    node.standAtMs = this.#local(node) + this.#random.between(0, electionTimeoutMs)
+    const { standDelayMs } = this.#faults
+    const patienceMs = this.#random.chance(0.3) ? standDelayMs : electionTimeoutMs
+    node.standAtMs = this.#local(node) + this.#random.between(0, patienceMs)
     const settings: ConsensusOptions = {
       nodeId: node.nodeId,
       voters: new Set(this.#voterIds),
@@ -311,7 +313,7 @@ class ConsensusSimulation {
     for (const effect of effects) {
       if (node.run !== run) return
       if (node.crashAfter >= 0 && node.crashAfter-- === 0) {
-        this.#crash(node, this.#random.between(10, 1500))
+        this.#crash(node, this.#random.between(10, this.#faults.downMs))
         return
       }
       this.#carryOut(node, effect)
@@ -645,7 +647,7 @@ class ConsensusSimulation {
         this.#perform(node, node.core.peerDown(peerId))
       })
     }
-    this.#connectSoon(link, this.#random.between(10, 300))
+    this.#connectSoon(link, this.#random.between(5, this.#faults.reconnectMs))
   }
 
   // Faults.
@@ -708,6 +710,13 @@ class ConsensusSimulation {
       link.blockedUntilMs = this.#nowMs + forMs
       if (silent) link.cutUntilMs.fill(this.#nowMs + forMs)
       else this.#break(link)
+    }
+    // Misfortunes do not come alone: what one of the others knew of the one cut off is lost.
+    const other = this.#random.pick(this.#nodes)
+    if (other !== node && this.#random.chance(0.3)) {
+      this.#at(this.#nowMs + this.#random.between(0, 50), () =>
+        this.#crash(other, this.#random.between(5, 50)),
+      )
     }
   }
 

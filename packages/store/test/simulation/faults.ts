@@ -30,6 +30,9 @@ export interface FaultMix {
   readonly drift: number
   /** How long a broken connection may go unnoticed. */
   readonly noticeMs: number
+  /** How long a node is down at most, and how long two nodes wait before they connect again. */
+  readonly downMs: number
+  readonly reconnectMs: number
   /** Chance that what was not yet durable survives a crash all the same. */
   readonly keptUnsynced: number
   /** How long a slave's elector waits after the link to its master is lost. */
@@ -55,6 +58,8 @@ export function drawFaults(random: SeededRandom): FaultMix {
     fetchMs: random.pick([1, 5, 50]),
     drift: random.pick([0, 0.005, 0.02]),
     noticeMs: random.pick([1, 20, 300]),
+    downMs: random.pick([50, 300, 1500]),
+    reconnectMs: random.pick([20, 100, 300]),
     keptUnsynced: random.pick([0, 0.3, 0.8]),
     standDelayMs: random.pick([0, 5, 100]),
   }

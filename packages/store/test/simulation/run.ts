@@ -7,6 +7,7 @@
  */
 import { parseArgs } from 'node:util'
 import { simulate } from './consensus-simulation.ts'
+import { huntMutant, mutants } from './mutants.ts'
 
 const { values } = parseArgs({
   options: {
@@ -22,7 +23,8 @@ const { values } = parseArgs({
 if (values.seed !== undefined) {
   const trace = values.trace ? { trace: (line: string) => console.log(line) } : {}
   console.log(simulate({ seed: Number(values.seed), ...trace }))
-} else runSeeds(Number(values.from), Number(values.seeds))
+} else if (values.mutants) await hunt(Number(values.seeds), values.only ?? '')
+else runSeeds(Number(values.from), Number(values.seeds))
 
 function runSeeds(from: number, count: number): void {
   const began = performance.now()
@@ -46,4 +48,17 @@ function runSeeds(from: number, count: number): void {
     `${count} seeds from ${from}, ${failures} failed, ${(count / seconds).toFixed(0)} seeds/s, ` +
       `${(events / count).toFixed(0)} events each, slowest to settle ${longestMs.toFixed(0)} ms`,
   )
+}
+
+async function hunt(seeds: number, only: string): Promise<void> {
+  for (const mutant of mutants) {
+    if (!mutant.name.includes(only)) continue
+    const began = performance.now()
+    const found = await huntMutant(mutant, seeds)
+    const ms = (performance.now() - began).toFixed(0)
+    if (found === undefined) process.exitCode = 1
+    console.log(
+      `${mutant.rule} ${mutant.name}: ${found?.message ?? `not found in ${seeds} seeds`} (${ms} ms)`,
+    )
+  }
 }

@@ -1,0 +1,304 @@
+import { readFileSync } from 'node:fs'
+import { stripTypeScriptTypes } from 'node:module'
+import type { Consensus } from '../../src/consensus/consensus.ts'
+import { simulate } from './consensus-simulation.ts'
+
+/**
+ * A fault planted into the core, to see that the simulation would have found it.
+ *
+ * It is planted into the text of the core as it is loaded, so that production code needs no switch; where the text
+ * has changed and the fault no longer applies, loading it fails.
+ */
+export interface Mutant {
+  readonly name: string
+  /** The rule that it breaks. */
+  readonly rule: string
+  readonly edits: readonly (readonly [find: string, replace: string])[]
+  /** The handshake lets a blank store go on as the voter it was. */
+  readonly blankStoresVote?: boolean
+  /** Seeds within which it must be found. */
+  readonly within: number
+}
+
+export const mutants: readonly Mutant[] = [
+  {
+    name: 'votes before its promise is durable',
+    rule: 'S2',
+    edits: [
+      ['if (this.#durableEpoch === this.#promisedEpoch) this.#answerVote', 'if (true) this.#answerVote'],
+    ],
+    within: 100,
+  },
+  {
+    name: 'asks for votes before its own promise is durable',
+    rule: 'S2',
+    edits: [
+      [
+        'this.#promise(campaign.epoch, this.#options.nodeId)',
+        'this.#promise(campaign.epoch, this.#options.nodeId); this.#askForVotes(campaign, campaign.deadlineMs)',
+      ],
+    ],
+    within: 100,
+  },
+  {
+    name: 'votes twice in an epoch',
+    rule: 'S2',
+    edits: [
+      ['!refused && this.#votedFor === from', '!refused'],
+      ['epoch === this.#promisedEpoch && this.#votedFor === to', 'epoch === this.#promisedEpoch'],
+    ],
+    within: 100,
+  },
+  {
+    name: 'acknowledges before its promise is durable',
+    rule: 'S3',
+    edits: [
+      [
+        'if (this.#durableEpoch !== this.#promisedEpoch) {\n      this.#acknowledgementDue',
+        'if (false) {\n      this.#acknowledgementDue',
+      ],
+    ],
+    within: 100,
+  },
+  {
+    name: 'accepts appends of an older epoch',
+    rule: 'S3',
+    edits: [['if (message.epoch < this.#promisedEpoch) {', 'if (false) {']],
+    within: 200,
+  },
+  {
+    name: 'elects by index alone',
+    rule: 'S4',
+    edits: [
+      [
+        'return lastEpoch > own || (lastEpoch === own && lastIndex >= this.#lastIndex)',
+        'return own >= 0 && lastEpoch >= 0 && lastIndex >= this.#lastIndex',
+      ],
+    ],
+    within: 500,
+  },
+  {
+    name: 'elects whatever its log is',
+    rule: 'S4',
+    edits: [
+      ['return lastEpoch > own || (lastEpoch === own && lastIndex >= this.#lastIndex)', 'return own >= 0'],
+    ],
+    within: 500,
+  },
+  {
+    name: 'commits records of an older epoch by count',
+    rule: 'S5',
+    edits: [
+      ['if (start === undefined) return\n', ''],
+      ['held >= start.first', 'true'],
+      ['held >= start.last', 'start !== undefined && held >= start.last'],
+    ],
+    within: 40_000,
+  },
+  {
+    name: 'serves before it committed a record of its epoch',
+    rule: 'S5',
+    edits: [
+      ['held > this.#commitIndex && held >= start.first', 'true'],
+      ['!this.#serving && held >= start.last', '!this.#serving'],
+    ],
+    within: 100,
+  },
+  {
+    name: 'counts its own sync before it is done',
+    rule: 'S6',
+    edits: [
+      [
+        '(progress) => progress.durableIndex, this.#durableIndex, this.quorum',
+        '(progress) => progress.durableIndex, this.#lastIndex, this.quorum',
+      ],
+    ],
+    within: 100,
+  },
+  {
+    name: 'acknowledges before its log is durable',
+    rule: 'S6',
+    edits: [
+      [
+        'durableIndex: Math.min(this.#durableIndex, this.#verifiedIndex)',
+        'durableIndex: this.#verifiedIndex',
+      ],
+    ],
+    within: 100,
+  },
+  {
+    name: 'acknowledges a tail that was not compared',
+    rule: 'S6',
+    edits: [
+      ['durableIndex: Math.min(this.#durableIndex, this.#verifiedIndex)', 'durableIndex: this.#durableIndex'],
+    ],
+    within: 1000,
+  },
+  {
+    name: 'commits a tail that was not compared',
+    rule: 'S6',
+    edits: [
+      [
+        'Math.min(message.commitIndex, this.#verifiedIndex)',
+        'Math.min(message.commitIndex, this.#lastIndex)',
+      ],
+    ],
+    within: 1000,
+  },
+  {
+    name: 'commits with one acknowledgement too few',
+    rule: 'S6',
+    edits: [
+      [
+        '(progress) => progress.durableIndex, this.#durableIndex, this.quorum',
+        '(progress) => progress.durableIndex, this.#durableIndex, Math.max(1, this.quorum - 1)',
+      ],
+    ],
+    within: 100,
+  },
+  {
+    name: 'counts learners',
+    rule: 'S23',
+    edits: [['if (progress.voter) values.push', 'values.push']],
+    within: 1000,
+  },
+  {
+    name: 'does not compare epochs where the logs meet',
+    rule: 'S7',
+    edits: [['this.#epochs.epochAt(message.previousIndex) !== message.previousEpoch', 'false']],
+    within: 200,
+  },
+  {
+    name: 'truncates below its commit index',
+    rule: 'S7',
+    edits: [
+      [
+        'this.#truncate(first.firstIndex - 1)',
+        'this.#truncate(Math.min(first.firstIndex - 1, this.#commitIndex - 1))',
+      ],
+    ],
+    within: 100,
+  },
+  {
+    name: 'truncates to its commit index when it follows a new leader, as Kafka did before KIP-101',
+    rule: 'S7',
+    edits: [
+      [
+        'if (this.#leader !== from) this.#follow(from)',
+        'if (this.#leader !== from) { this.#follow(from); if (this.#lastIndex > this.#commitIndex) this.#truncate(this.#commitIndex) }',
+      ],
+    ],
+    within: 1000,
+  },
+  {
+    name: 'votes while its leader is alive',
+    rule: 'S9',
+    edits: [
+      [
+        'return this.#leader !== undefined && nowMs - this.#heardMs',
+        'return this.#leader === "?" && nowMs - this.#heardMs',
+      ],
+    ],
+    within: 100,
+  },
+  {
+    name: 'leads without waiting for the lease of the one before',
+    rule: 'S9',
+    edits: [['this.#dispatchFromMs = campaign.leaseEndMs', 'this.#dispatchFromMs = nowMs']],
+    within: 1000,
+  },
+  {
+    name: 'waits for no lease but those that it acknowledged itself',
+    rule: 'S9',
+    edits: [['Math.max(campaign.leaseEndMs, nowMs + message.leaseMs)', 'campaign.leaseEndMs']],
+    within: 20_000,
+  },
+  {
+    name: 'counts the lease from the answer',
+    rule: 'S9',
+    edits: [['progress.answeredMs = message.sentAtMs', 'progress.answeredMs = nowMs']],
+    within: 3000,
+  },
+  {
+    name: 'forgets the lease that its refusal renewed',
+    rule: 'S9',
+    edits: [
+      ['this.#renewLease(nowMs)\n        this.#send(from, this.#refusal', 'this.#send(from, this.#refusal'],
+    ],
+    within: 40_000,
+  },
+  {
+    name: 'forgets all leases when a leader resigns',
+    rule: 'S9',
+    edits: [
+      ['this.#answeredMs = this.#answeredEarlierMs', 'this.#answeredMs = Number.NEGATIVE_INFINITY'],
+      [
+        'this.#stopLeading(reason)\n      this.#heardMs',
+        'this.#stopLeading(reason)\n      this.#answeredMs = Number.NEGATIVE_INFINITY; this.#heardMs',
+      ],
+    ],
+    within: 1000,
+  },
+  {
+    name: 'starts anew without minding what it acknowledged',
+    rule: 'S9',
+    edits: [
+      ['options.voters.size > 1 ? options.nowMs : Number.NEGATIVE_INFINITY', 'Number.NEGATIVE_INFINITY'],
+    ],
+    within: 40_000,
+  },
+  {
+    name: 'takes answers that are late for its own',
+    rule: 'S6',
+    edits: [
+      [
+        "if (campaign?.stage !== 'vote' || campaign.epoch !== message.epoch) return",
+        'if (campaign === undefined) return',
+      ],
+    ],
+    within: 2000,
+  },
+  {
+    name: 'lets a blank store vote',
+    rule: 'S23',
+    edits: [],
+    blankStoresVote: true,
+    within: 2000,
+  },
+]
+
+/** The core with the fault in it. */
+export async function plant(mutant: Mutant): Promise<typeof Consensus> {
+  const url = new URL('../../src/consensus/consensus.ts', import.meta.url)
+  let text = readFileSync(url, 'utf8')
+  for (const [find, replace] of mutant.edits) {
+    if (text.split(find).length !== 2)
+      throw new Error(`"${mutant.name}" does not apply: not once in the core: ${find}`)
+    text = text.replace(find, () => replace)
+  }
+  // Types first: what is imported for its type alone is gone then.
+  const script = stripTypeScriptTypes(text).replaceAll(/from '(\.[^']*)'/g, (_, path: string) => {
+    return `from '${new URL(path, url).href}'`
+  })
+  const module: { Consensus: typeof Consensus } = await import(
+    /* @vite-ignore */ `data:text/javascript;base64,${Buffer.from(script).toString('base64')}`
+  )
+  return module.Consensus
+}
+
+/** How many seeds it takes, from 1 on, until the simulation fails; `undefined` if none of them does. */
+export async function huntMutant(
+  mutant: Mutant,
+  seeds: number,
+): Promise<{ readonly seed: number; readonly message: string } | undefined> {
+  const core = await plant(mutant)
+  const blankStoresVote = mutant.blankStoresVote === true
+  for (let seed = 1; seed <= seeds; seed++) {
+    try {
+      simulate({ seed, core, blankStoresVote })
+    } catch (error) {
+      return { seed, message: error instanceof Error ? error.message : String(error) }
+    }
+  }
+  return undefined
+}
