@@ -8,6 +8,8 @@ import type { MasterSession } from './message-store.ts'
 export interface MastershipHost {
   /** Index of the next record to be appended. */
   nextIndex(): number
+  /** A record of so many bytes comes next: what is open is sealed first if the two make too large a batch. */
+  makeRoom(bytes: number): void
   /** Something was appended: to be sealed at the end of the turn, or at once if `now`. */
   appended(now: boolean): void
   mayDispatch(): boolean
@@ -71,7 +73,8 @@ export class Mastership implements MasterSession {
 
   producer(id: string): number {
     this.#check()
-    const known = this.#registered.get(id) ?? this.#index.producerNamed(id)
+    const here = this.#registered.get(id)
+    const known = here !== undefined && here > this.#index.appliedIndex ? here : this.#index.producerNamed(id)
     // The index forgets producers that were unused for long; one that it forgot is registered anew.
     if (known !== undefined) return known
     const bytes = Buffer.byteLength(id)
@@ -86,12 +89,11 @@ export class Mastership implements MasterSession {
   addMessage(queue: number, producer: number, sequence: number, head: Uint8Array, body: Uint8Array): number {
     this.#check()
     const bytes = messageHeaderBytes + head.length + body.length
-    if (bytes > this.#maxRecordBytes) {
-      throw new StoreError(
-        { code: 'STORE_RECORD_TOO_LARGE', bytes, limit: this.#maxRecordBytes },
-        `message of ${bytes} bytes; maxRecordBytes is ${this.#maxRecordBytes}`,
-      )
-    }
+    this.#checkBytes(bytes, 'message')
+    if (!isIndex(queue)) throw new TypeError(`queue ${queue} is no id`)
+    if (producer === 0 ? sequence !== 0 : !isIndex(producer) || !isIndex(sequence))
+      throw new TypeError(`sequence ${sequence} of producer ${producer}`)
+    this.#host.makeRoom(bytes)
     const index = this.#host.nextIndex()
     if (producer !== 0) {
       const active = this.#active(producer)
@@ -107,6 +109,7 @@ export class Mastership implements MasterSession {
 
   removeMessages(queue: number, indices: readonly number[]): number {
     this.#check()
+    this.#checkIndices(queue, indices)
     const index = this.#host.nextIndex()
     this.#builder.removals(queue, indices)
     this.#host.appended(false)
@@ -115,6 +118,9 @@ export class Mastership implements MasterSession {
 
   countRedelivery(queue: number, indices: readonly number[], count: number): number {
     this.#check()
+    this.#checkIndices(queue, indices)
+    if (!Number.isInteger(count) || count < 0 || count > 0xffffffff)
+      throw new TypeError(`redelivery count ${count}`)
     const index = this.#host.nextIndex()
     this.#builder.redelivery(queue, indices, count)
     this.#host.appended(false)
@@ -138,6 +144,9 @@ export class Mastership implements MasterSession {
 
   #text(kind: RecordKind, text: string): number {
     this.#check()
+    const bytes = Buffer.byteLength(text)
+    this.#checkBytes(bytes, 'name')
+    this.#host.makeRoom(bytes)
     const index = this.#host.nextIndex()
     this.#builder.text(kind, text)
     this.#host.appended(false)
@@ -148,8 +157,9 @@ export class Mastership implements MasterSession {
     let active = this.#producers.get(producer)
     if (active === undefined) {
       active = { window: this.#index.producerWindow(producer) ?? this.#newWindow(), lastIndex: 0 }
-      this.#producers.set(producer, active)
+      // Before it is in: what it is about to send is not in the index.
       this.#prune()
+      this.#producers.set(producer, active)
     }
     return active
   }
@@ -166,7 +176,29 @@ export class Mastership implements MasterSession {
     this.#pruneAt = Math.max(pruneAtLeast, 2 * this.#producers.size)
   }
 
+  /** What cannot be read back must never get into the log: no node could go on behind it. */
+  #checkIndices(queue: number, indices: readonly number[]): void {
+    if (!isIndex(queue)) throw new TypeError(`queue ${queue} is no id`)
+    if (indices.length === 0) throw new TypeError('no message is named')
+    for (const index of indices) if (!isIndex(index)) throw new TypeError(`${index} is no index of a message`)
+    const bytes = 12 + 8 * indices.length
+    this.#checkBytes(bytes, 'list of messages')
+    this.#host.makeRoom(bytes)
+  }
+
+  #checkBytes(bytes: number, what: string): void {
+    if (bytes <= this.#maxRecordBytes) return
+    throw new StoreError(
+      { code: 'STORE_RECORD_TOO_LARGE', bytes, limit: this.#maxRecordBytes },
+      `${what} of ${bytes} bytes; maxRecordBytes is ${this.#maxRecordBytes}`,
+    )
+  }
+
   #check(): void {
     if (this.#over) throw new StoreError({ code: 'STORE_NOT_MASTER' }, 'this broker is no longer master')
   }
+}
+
+function isIndex(number: number): boolean {
+  return Number.isSafeInteger(number) && number > 0
 }

@@ -43,6 +43,8 @@ export interface ReplicaParts {
 
 /** A batch that is sealed although the disk is still busy: waiting for more would not make the group much better. */
 const largeBatchBytes: number = 256 * 1024
+/** Above this a batch is sealed before a record that does not fit: no batch is larger, unless it is of one record. */
+const maxBatchBytes: number = 32 * 1024 * 1024
 /** What is read from the log at a time for a slave that lags. */
 const fetchBytes: number = 1024 * 1024
 
@@ -123,6 +125,11 @@ export class Replica {
   /** Index that the next record of this mastership gets. */
   nextIndex(): number {
     return this.#log.lastIndex + this.builder.count + 1
+  }
+
+  /** A record of so many bytes is about to be added to the open batch. */
+  makeRoom(bytes: number): void {
+    if (this.builder.count > 0 && this.builder.bytes + bytes > maxBatchBytes && !this.#stopped) this.#seal()
   }
 
   /** A record was added to the open batch. */

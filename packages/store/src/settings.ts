@@ -69,6 +69,27 @@ const ranges: Record<string, readonly [number, number]> = {
   electionTimeoutMs: [200, 60_000],
 }
 
+/** Most characters of each text. */
+const texts: Record<string, number> = {
+  directory: 4096,
+  brokerName: 128,
+  memberName: 128,
+  nodeId: 128,
+  sync: 128,
+  securityToken: 1024,
+  bind: 512,
+  hostname: 253,
+  connectUrl: 512,
+  container: 1024,
+  elector: 16,
+  zkAddress: 4096,
+  zkPassword: 1024,
+  zkPath: 1024,
+}
+const mayBeEmpty: readonly string[] = ['securityToken', 'zkPassword', 'container']
+/** Also misspelt ones: their value is never shown. */
+const secretName = /tok|pass?w|secr/i
+
 const replicationOptions: readonly (keyof ReplicatedLevelDbOptions)[] = [
   'brokerName',
   'memberName',
@@ -95,7 +116,7 @@ export function levelDbSettings(options: LevelDbOptions): StoreSettings {
   checkOptions(options, Object.keys(levelDbDefaults))
   return {
     ...levelDbDefaults,
-    ...options,
+    ...given(options),
     brokerName: 'localhost',
     memberName: 'localhost',
     nodeId: undefined,
@@ -111,13 +132,10 @@ export function levelDbSettings(options: LevelDbOptions): StoreSettings {
 export function replicatedSettings(options: ReplicatedLevelDbOptions): StoreSettings {
   checkOptions(options, [...Object.keys(levelDbDefaults), ...replicationOptions])
   const replicas = options.replicas ?? 3
-  const levelDb = Object.fromEntries(
-    Object.entries(options).filter(([key]) => Object.hasOwn(levelDbDefaults, key)),
-  ) as LevelDbOptions
   const memberName = options.memberName ?? options.brokerName
   return {
     ...levelDbDefaults,
-    ...levelDb,
+    ...given(options),
     brokerName: bounded('brokerName', options.brokerName, 128),
     memberName: bounded('memberName', memberName, 128),
     nodeId: options.nodeId === undefined ? undefined : bounded('nodeId', options.nodeId, 128),
@@ -135,7 +153,7 @@ function replicationSettings(options: ReplicatedLevelDbOptions, replicas: number
   const host = options.hostname ?? (wildcard ? hostname() : bind.host)
   const address =
     options.connectUrl === undefined
-      ? formatAddress({ host, port: bind.port })
+      ? formatAddress(tcpAddress('hostname', `tcp://${formatAddress({ host, port: bind.port })}`))
       : formatAddress(tcpAddress('connectUrl', options.connectUrl))
   const elector = options.elector ?? (options.zkAddress === undefined ? 'raft' : 'zookeeper')
   if (elector !== 'raft' && elector !== 'zookeeper')
@@ -178,11 +196,22 @@ function raftPeers(options: ReplicatedLevelDbOptions, replicas: number, address:
   return peers
 }
 
+/** The options of the journal and its index, without those that are `undefined`: they have their default. */
+function given(options: LevelDbOptions): LevelDbOptions {
+  const entries = Object.entries(options)
+  return Object.fromEntries(
+    entries.filter(([key, value]) => value !== undefined && Object.hasOwn(levelDbDefaults, key)),
+  )
+}
+
 function checkOptions(options: object, known: readonly string[]): void {
   for (const [option, value] of Object.entries(options)) {
     if (!known.includes(option)) throw invalid(option, value, `is no option; known are ${known.join(', ')}`)
+    if (value === undefined) continue
+    const longest = texts[option]
+    if (longest !== undefined) bounded(option, value, longest)
     const range = ranges[option]
-    if (range === undefined || value === undefined) continue
+    if (range === undefined) continue
     if (!Number.isSafeInteger(value) || value < range[0] || value > range[1]) {
       throw invalid(option, value, `is not a whole number from ${range[0]} to ${range[1]}`)
     }
@@ -191,10 +220,14 @@ function checkOptions(options: object, known: readonly string[]): void {
   if (indexCompression !== undefined && indexCompression !== 'snappy' && indexCompression !== 'none') {
     throw invalid('indexCompression', indexCompression, 'is neither snappy nor none')
   }
+  const { peers } = options as ReplicatedLevelDbOptions
+  if (peers !== undefined && !(Array.isArray(peers) && peers.every((peer) => typeof peer === 'string'))) {
+    throw invalid('peers', peers, 'is not a list of addresses')
+  }
 }
 
 function tcpAddress(option: string, url: string): Address {
-  const match = /^tcp:\/\/(?<host>\[[0-9a-fA-F:.]+\]|[^:/?#[\]]+):(?<port>\d{1,5})$/.exec(url)
+  const match = /^tcp:\/\/(?<host>\[[0-9a-fA-F:.]+\]|[^:/?#[\]\s]+):(?<port>\d{1,5})$/.exec(url)
   const port = Number(match?.groups?.port)
   const host = match?.groups?.host?.replace(/^\[(.*)\]$/, '$1')
   if (host === undefined || !(port >= 1 && port <= 65535)) {
@@ -208,18 +241,26 @@ function zkPath(path: string): string {
   return path
 }
 
-function bounded(option: string, value: string, limit: number): string {
-  if (typeof value !== 'string' || value.length < 1 || value.length > limit) {
-    throw invalid(option, value, `is not a text of 1 to ${limit} characters`)
+function bounded(option: string, value: unknown, limit: number): string {
+  const least = mayBeEmpty.includes(option) ? 0 : 1
+  if (typeof value !== 'string' || value.length < least || value.length > limit) {
+    throw invalid(option, value, `is not a text of ${least} to ${limit} characters`)
   }
   return value
 }
 
 function invalid(option: string, value: unknown, problem: string): StoreError {
-  const secret = option === 'securityToken' || option === 'zkPassword'
-  const shown = secret ? '***' : JSON.stringify(value)
+  const shown = secretName.test(option) ? '***' : value
   return new StoreError(
-    { code: 'STORE_INVALID_OPTION', option, value: secret ? '***' : value },
-    `${option}: ${shown} ${problem}`,
+    { code: 'STORE_INVALID_OPTION', option, value: shown },
+    `${option}: ${textOf(shown)} ${problem}`,
   )
+}
+
+function textOf(value: unknown): string {
+  if (value === '***') return value
+  // NaN, Infinity and `undefined` are no JSON, and a bigint even throws.
+  return typeof value === 'string' || (typeof value === 'object' && value !== null)
+    ? JSON.stringify(value)
+    : String(value)
 }
