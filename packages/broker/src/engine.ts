@@ -53,6 +53,11 @@ export interface EngineConnection {
   subscribe(options: SubscribeOptions, receiver: Receiver): Consumer
   /** Whether the session may go on reading; if not, it pauses its socket until `Client.roomAgain`. */
   hasRoom(): boolean
+  /**
+   * Whether what was delivered may be written to the socket, to be asked right before that: between the two the
+   * process may have been stopped for long enough to be deposed (S9). If not, it is kept for the next `Client.flush`.
+   */
+  mayDeliver(): boolean
   /** To be called once after each socket read was worked off: lets the engine dispatch and the store write. */
   endOfRead(): void
   /** The client is gone: closes its consumers; what they had not acknowledged goes back to the queues. */

@@ -123,7 +123,7 @@ export class QueueEngine implements Engine, ConnectionHost {
   }
 
   leaseRenewed(): void {
-    // What waited for the lease is still in `#toDispatch`.
+    // What waited for the lease is still in `#toDispatch`, and what was delivered just before it lapsed in `#toFlush`.
     this.work()
   }
 
@@ -219,6 +219,10 @@ export class QueueEngine implements Engine, ConnectionHost {
 
   hasRoom(): boolean {
     return this.#session.hasRoom()
+  }
+
+  mayDispatch(): boolean {
+    return this.#session.mayDispatch()
   }
 
   settleLater(queue: Queue): void {

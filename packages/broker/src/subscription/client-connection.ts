@@ -16,6 +16,7 @@ export interface ConnectionHost {
   producer(id: string): number
   queue(name: string): Queue
   hasRoom(): boolean
+  mayDispatch(): boolean
   /** Asks for the queue to be settled and dispatched by the next `work`. */
   settleLater(queue: Queue): void
   dispatchLater(queue: Queue): void
@@ -100,6 +101,13 @@ export class ClientConnection implements EngineConnection {
   hasRoom(): boolean {
     if (!this.#host.alive || this.#host.hasRoom()) return true
     this.#host.wantsRoom(this)
+    return false
+  }
+
+  mayDeliver(): boolean {
+    if (!this.#host.alive) return false
+    if (this.#host.mayDispatch()) return true
+    if (!this.flushing) this.#host.flushLater(this)
     return false
   }
 

@@ -98,6 +98,8 @@ export class StompSession implements Client {
   #reading = false
   #paused = false
   #clogged = false
+  /** The output holds messages that were not written yet: it may be written under the lease only. */
+  #delivering = false
 
   constructor(engine: Engine, sink: StompSink, options: StompSessionOptions, nowMs: number) {
     this.#engine = engine
@@ -222,6 +224,9 @@ export class StompSession implements Client {
     if (this.#state === 'closed') return
     this.#state = 'closed'
     this.#connection = undefined
+    // Messages that were not written belong to the next master; receipts with them are asked for again.
+    if (this.#delivering) this.#encoder.take()
+    this.#delivering = false
     this.#encoder.error(
       reason,
       'What has no receipt yet is in doubt: it may have been stored or not. Reconnect, to the new master, and send it again.',
@@ -419,6 +424,7 @@ export class StompSession implements Client {
 
   #deliver(prefix: MessagePrefix, index: number, redeliveryCount: number, envelope: Buffer): void {
     if (this.#state !== 'open') return
+    this.#delivering = true
     try {
       this.#encoder.message(prefix, index, redeliveryCount, this.#view.open(envelope))
     } catch (error) {
@@ -444,6 +450,8 @@ export class StompSession implements Client {
 
   #write(): void {
     if (this.#encoder.pendingBytes === 0) return
+    if (this.#delivering && this.#connection?.mayDeliver() === false) return
+    this.#delivering = false
     this.#heartBeat?.wrote()
     this.#sink.write(this.#encoder.take())
   }

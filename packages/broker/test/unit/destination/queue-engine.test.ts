@@ -35,6 +35,21 @@ test('lease: nothing is delivered without it, and delivery goes on when it comes
   expect(consumer.texts).toEqual(['a', 'b'])
 })
 
+test('lease: lost between a delivery and its write, the client is asked to flush again when it is back (S9)', async () => {
+  const { store, client } = await opened()
+  const consumer = client()
+  consumer.subscribe('q')
+  client().send('q', 'a')
+  store.commit()
+  expect(consumer.connection.mayDeliver()).toBe(true)
+  store.loseLease()
+  expect(consumer.connection.mayDeliver()).toBe(false)
+  const { flushes } = consumer
+  store.renewLease()
+  expect(consumer.flushes).toBe(flushes + 1)
+  expect(consumer.connection.mayDeliver()).toBe(true)
+})
+
 test('lease: lost while a page is read, the page is not delivered', async () => {
   const fixture = await opened({}, { queueMessages: 2 })
   const { store, client } = fixture

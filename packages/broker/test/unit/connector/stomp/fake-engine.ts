@@ -38,6 +38,7 @@ export class FakeEngine implements Engine {
   readonly connections: FakeConnection[] = []
   writableAgainCalls = 0
   room = true
+  lease = true
   nextIndex = 1
   /** Thrown by the next `send`. */
   fault: Error | undefined
@@ -63,6 +64,7 @@ export class FakeEngine implements Engine {
         return consumer
       },
       hasRoom: () => this.room,
+      mayDeliver: () => this.lease,
       endOfRead: () => {
         connection.ends++
       },

@@ -587,6 +587,23 @@ describe('stomp session: the end', () => {
     expect(bench.connection.closed).toBe(false)
   })
 
+  test('a delivery that is not written when the lease lapses waits for it, and is never written by a deposed master (S9)', () => {
+    const renewed = new Bench().connect()
+    renewed.read(SUBSCRIBE)
+    renewed.engine.lease = false
+    expect(renewed.deliver(0, 5)).toBeUndefined()
+    renewed.engine.lease = true
+    renewed.session.flush()
+    expect(renewed.written()[0]?.headers['message-id']).toBe('ID:levelmq-5')
+
+    const deposed = new Bench().connect()
+    deposed.read(SUBSCRIBE)
+    deposed.engine.lease = false
+    expect(deposed.deliver(0, 5)).toBeUndefined()
+    deposed.session.disconnect('broker is no longer master')
+    expect(deposed.written().map((frame) => frame.command)).toEqual(['ERROR'])
+  })
+
   test('a store that is no longer master ends the connection like a demotion, not like a fault of ours', () => {
     const bench = new Bench().connect()
     bench.engine.fault = new StoreError({ code: 'STORE_NOT_MASTER' }, 'not master')
