@@ -80,6 +80,7 @@ export class ReplicatedStore implements MessageStore {
   #founding = false
   #ticker: Timer | undefined
   #toldMs = Number.NEGATIVE_INFINITY
+  #opening: Promise<void> | undefined
   #closing: Promise<void> | undefined
   #failure: Error | undefined
   /** Why this node does not join the cluster that it met. */
@@ -103,29 +104,46 @@ export class ReplicatedStore implements MessageStore {
     this.#listener = listener
     const { warning, words } = this.#settings.sync
     if (warning !== undefined) this.#host.log('warn', `sync is ${words}: ${warning}`)
+    this.#opening = this.#open()
     try {
-      this.#opened = await openStoreDirectory(
-        this.#settings,
-        this.#environment,
-        {
-          written: (at) => this.#replica?.written(at),
-          durable: (at) => this.#replica?.durable(at),
-          applied: (at) => this.#applied(at),
-          failed: (error) => this.#fail(error),
-        },
-        this.#host.log,
-      )
-      this.#cluster = this.#opened.identity.cluster
-      await this.#openNetwork()
-      if (this.#cluster !== undefined) this.#join(this.#cluster)
-      else if (this.#settings.replicas === 1) await this.#found([this.#self(this.#opened)])
-      this.#tick()
-      if (this.#elector === undefined) this.#replica?.stand('startup')
-      else this.#elector.start(this.#electorHost(), this.#facts())
+      await this.#opening
     } catch (error) {
       await this.close()
       throw error
     }
+  }
+
+  async #open(): Promise<void> {
+    this.#opened = await openStoreDirectory(
+      this.#settings,
+      this.#environment,
+      {
+        written: (at) => this.#replica?.written(at),
+        durable: (at) => this.#replica?.durable(at),
+        applied: (at) => this.#applied(at),
+        failed: (error) => this.#fail(error),
+      },
+      this.#host.log,
+    )
+    this.#refuseIfClosing()
+    this.#cluster = this.#opened.identity.cluster
+    await this.#openNetwork()
+    this.#refuseIfClosing()
+    if (this.#cluster !== undefined) this.#join(this.#cluster)
+    else if (this.#settings.replicas === 1) await this.#found([this.#self(this.#opened)])
+    this.#refuseIfClosing()
+    this.#tick()
+    const elector = this.#environment.elector?.(this.#settings)
+    if (elector === undefined) this.#replica?.stand('startup')
+    else elector.start(this.#electorHost(), this.#facts())
+    // Only now: what an elector is told before its start is lost on it.
+    this.#elector = elector
+  }
+
+  /** `close` was called meanwhile, and waits for the opening to end. */
+  #refuseIfClosing(): void {
+    if (this.#closing !== undefined)
+      throw new StoreError({ code: 'STORE_CLOSED' }, 'the store was closed while it was opening')
   }
 
   close(): Promise<void> {
@@ -137,12 +155,12 @@ export class ReplicatedStore implements MessageStore {
     return this.#opened?.index.queues() ?? []
   }
 
-  page(queue: number, after: number, limit: number): Promise<MessageEntry[]> {
-    return this.#directory().index.page(queue, after, limit)
+  async page(queue: number, after: number, limit: number): Promise<MessageEntry[]> {
+    return await this.#readable().index.page(queue, after, limit)
   }
 
-  read(indices: readonly number[]): Promise<Buffer[]> {
-    return this.#directory().reader.read(indices)
+  async read(indices: readonly number[]): Promise<Buffer[]> {
+    return await this.#readable().reader.read(indices)
   }
 
   status(): StoreStatus {
@@ -191,7 +209,6 @@ export class ReplicatedStore implements MessageStore {
     )
     await mesh.listen()
     this.#mesh = mesh
-    this.#elector = this.#environment.elector?.(this.#settings)
   }
 
   #self({ identity }: StoreDirectory): NodeIdentity {
@@ -470,6 +487,8 @@ export class ReplicatedStore implements MessageStore {
   }
 
   async #close(): Promise<void> {
+    // Whoever opens is told of a failure there.
+    await this.#opening?.catch(() => undefined)
     this.#ticker?.cancel()
     if (this.#failure === undefined) this.#replica?.resign('this broker is stopping')
     this.#replica?.stop()
@@ -478,6 +497,11 @@ export class ReplicatedStore implements MessageStore {
     await this.#elector?.stop()
     await this.#mesh?.close()
     if (this.#opened !== undefined) await closeStoreDirectory(this.#opened, this.#failure === undefined)
+  }
+
+  #readable(): StoreDirectory {
+    if (this.#closing !== undefined) throw new StoreError({ code: 'STORE_CLOSED' }, 'the store is closed')
+    return this.#directory()
   }
 
   #directory(): StoreDirectory {

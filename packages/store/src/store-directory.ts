@@ -68,6 +68,8 @@ export async function openStoreDirectory(
     maxProducers: settings.maxFailoverProducersToTrack,
     maxGaps: settings.failoverProducersAuditDepth,
   })
+  let openJournalLog: Journal | undefined
+  let openPromise: PromiseFile | undefined
   try {
     if (index.rebuilt !== undefined) log('warn', `the index is rebuilt from the journal: ${index.rebuilt}`)
     const identity = await identify(settings, disk, environment.random)
@@ -80,6 +82,7 @@ export async function openStoreDirectory(
       listener,
     })
     const { log: journal, epochStarts, report } = opened
+    openJournalLog = journal
     log('info', 'journal recovered', { ...report })
     if (index.appliedIndex === 0 && journal.lastIndex > 0)
       log('warn', 'the index is empty: it is rebuilt from the journal')
@@ -88,6 +91,7 @@ export async function openStoreDirectory(
       directory,
       identity.cluster !== undefined,
     )
+    openPromise = promiseFile
     const applier = new Applier({
       log: journal,
       index,
@@ -101,6 +105,8 @@ export async function openStoreDirectory(
     const reader = new MessageReader(journal)
     return { identity, journal, epochStarts, commitIndex, index, applier, reader, promiseFile, promise }
   } catch (error) {
+    await openPromise?.close()
+    await openJournalLog?.close()
     await index.close()
     throw error
   }
