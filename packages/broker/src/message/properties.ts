@@ -42,7 +42,7 @@ export type PropertyValue =
 /** Deepest nesting of lists and maps; the properties themselves are depth 0. */
 export const MAX_PROPERTY_DEPTH = 8
 /** Most values in one message, nested ones included. */
-export const MAX_PROPERTY_COUNT = 65_535
+const MAX_PROPERTY_COUNT = 65_535
 const MAX_NAME_BYTES = 65_535
 
 /** Encodes properties one by one; reuse one writer for many messages. */

@@ -24,11 +24,11 @@ import { readUint53, writeUint53 } from './integer.ts'
  * The payload is a sequence of records (`record.ts`). All numbers are little-endian.
  */
 export const batchHeaderBytes = 64
-export const batchFormatVersion = 1
+const batchFormatVersion = 1
 /** `LMQB` read as a little-endian number. */
-export const batchMagic = 0x42514d4c
+const batchMagic = 0x42514d4c
 /** Upper bound of any payload, checked before anything is allocated for it. */
-export const maxPayloadBytes: number = 128 * 1024 * 1024
+const maxPayloadBytes: number = 128 * 1024 * 1024
 
 export interface BatchHeader {
   readonly epoch: number

@@ -18,7 +18,7 @@ import { readUint53, writeUint53 } from './integer.ts'
  * | 28 | 4 | CRC-32 of the 28 bytes before |
  */
 export const syncMarkBytes = 32
-export const syncMarkVersion = 1
+const syncMarkVersion = 1
 /** `LMQS` read as a little-endian number. */
 export const syncMarkMagic = 0x53514d4c
 

@@ -22,7 +22,7 @@ export interface HandshakeResult {
   readonly refused?: { readonly reason: string; readonly byPeer: boolean }
 }
 
-export const protocolVersion = 1
+const protocolVersion = 1
 const magic = 'LevelMQ replication'
 
 /**

@@ -11,7 +11,7 @@ export interface PlainFrame {
 
 const names = Object.keys(StompCommand)
 
-export function plain(frame: StompFrame): PlainFrame {
+function plain(frame: StompFrame): PlainFrame {
   const headers: Record<string, string> = Object.create(null)
   for (let place = 0; place < frame.headerCount; place++) {
     if (frame.isFirst(place)) headers[frame.nameAt(place)] = frame.textAt(place)
