@@ -28,7 +28,7 @@ export class Applier {
   readonly #clock: Clock
   readonly #flushDelayMs: number
   readonly #applied: (index: number) => void
-  readonly #failed: (error: Error) => void
+  readonly #report: (error: Error) => void
   #kept: KeptBatches[] = []
   #keptBytes = 0
   #commitIndex: number
@@ -45,6 +45,7 @@ export class Applier {
     readonly flushDelayMs: number
     /** Everything up to `index` is in the index now. */
     readonly applied: (index: number) => void
+    /** Called once at most: nothing is applied or written behind a failure. */
     readonly failed: (error: Error) => void
   }) {
     this.#log = parts.log
@@ -52,7 +53,7 @@ export class Applier {
     this.#clock = parts.clock
     this.#flushDelayMs = parts.flushDelayMs
     this.#applied = parts.applied
-    this.#failed = parts.failed
+    this.#report = parts.failed
     this.#commitIndex = parts.index.appliedIndex
   }
 
@@ -63,6 +64,7 @@ export class Applier {
 
   /** Batches that were appended to the log: kept, so that they need not be read back when they are committed. */
   keep(bytes: Buffer, firstIndex: number, lastIndex: number): void {
+    if (this.#closed) return
     this.#kept.push({ bytes, firstIndex, lastIndex })
     this.#keptBytes += bytes.length
     if (this.#keptBytes > maxKeptBytes) this.#forget(() => false)
@@ -86,12 +88,21 @@ export class Applier {
 
   /** Writes a last checkpoint, as far as the log is durable, and stops. */
   async close(): Promise<void> {
+    if (this.#closed) return
     this.#closed = true
     this.#timer?.cancel()
     await this.#checkpointing
     if (this.#index.pendingChanges > 0 && this.#log.durableIndex >= this.#index.appliedIndex) {
       await this.#index.checkpoint()
     }
+  }
+
+  #failed(error: Error): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#timer?.cancel()
+    this.#kept = []
+    this.#report(error)
   }
 
   #apply(): void {
@@ -146,7 +157,7 @@ export class Applier {
       },
       (error: Error) => {
         this.#reading = false
-        if (!this.#closed) this.#failed(error)
+        this.#failed(error)
       },
     )
   }
@@ -157,6 +168,7 @@ export class Applier {
   }
 
   #planCheckpoint(): void {
+    if (this.#closed) return
     if (this.#index.pendingChanges >= maxPendingChanges) this.#checkpoint()
     else this.#timer ??= this.#clock.setTimer(this.#flushDelayMs, () => this.#checkpoint())
   }
@@ -174,7 +186,7 @@ export class Applier {
       },
       (error: Error) => {
         this.#checkpointing = undefined
-        if (!this.#closed) this.#failed(error)
+        this.#failed(error)
       },
     )
   }
