@@ -139,8 +139,14 @@ export function parseMemberInfo(value: Record<string, unknown>): MemberInfo | un
     commitIndex: commitIndex as number,
     info: info as Record<string, unknown>,
     electionReason: typeof electionReason === 'string' ? electionReason : undefined,
-    slaves: slaves.slice(0, 16) as MemberInfo['slaves'],
+    slaves: slaves.slice(0, 16).filter(isSlaveInfo),
   }
+}
+
+function isSlaveInfo(value: unknown): value is MemberInfo['slaves'][number] {
+  if (typeof value !== 'object' || value === null) return false
+  const { nodeId, state, lag } = value as Record<string, unknown>
+  return typeof nodeId === 'string' && typeof state === 'string' && Number.isSafeInteger(lag)
 }
 
 function lagBehind(masterIndex: number | undefined, index: number | undefined): number | undefined {

@@ -3,11 +3,14 @@ import { once } from 'node:events'
 import { readdir, readFile, readlink, rm, truncate, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createStore, type MessageStore } from '../../src/index.ts'
 import { Member, StoreCluster, until } from './store-cluster.ts'
 
 const quiet = { memberInfo: {}, log: () => undefined }
+
+// Above every deadline within, so that it is a deadline that tells what was waited for.
+vi.setConfig({ testTimeout: 30_000 })
 
 describe('opening and closing a store', () => {
   let alone: StoreCluster

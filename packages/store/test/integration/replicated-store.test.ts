@@ -1,7 +1,10 @@
 import { cp, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { electionTimeoutMs, type Member, StoreCluster, until } from './store-cluster.ts'
+
+// Above every deadline within, so that it is a deadline that tells what was waited for.
+vi.setConfig({ testTimeout: 30_000 })
 
 describe('three stores on loopback', () => {
   let cluster: StoreCluster
