@@ -23,7 +23,7 @@ export async function until(what: string, condition: () => boolean, withinMs = 1
 }
 
 /** Free ports of the loopback interface, in rising order. */
-export async function freePorts(count: number): Promise<number[]> {
+async function freePorts(count: number): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
   await Promise.all(servers.map((server) => new Promise((listening) => server.once('listening', listening))))
   const ports = servers.map((server) => (server.address() as { port: number }).port)
