@@ -1,4 +1,16 @@
 export { StoreError, type StoreErrorDetail } from './errors.ts'
+export { type DumpedBatch, type DumpOptions, type DumpTrouble, dumpStore } from './inspection/dump.ts'
+export { type Finding, isDamage, type Meaning } from './inspection/finding.ts'
+export type { RecordKindName } from './inspection/record-census.ts'
+export type { DumpedRecord } from './inspection/record-lister.ts'
+export { holdsStore } from './inspection/store-files.ts'
+export {
+  type IndexSummary,
+  type JournalSummary,
+  type VerifyOptions,
+  type VerifyReport,
+  verifyStore,
+} from './inspection/verify.ts'
 export type {
   MasterSession,
   MessageEntry,

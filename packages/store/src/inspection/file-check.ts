@@ -1,0 +1,119 @@
+import { join } from 'node:path'
+import type { EpochPromise } from '../consensus/promise-file.ts'
+import { StoreError } from '../errors.ts'
+import type { Disk } from '../io/disk.ts'
+import { orDiskFailed } from '../journal/disk-failure.ts'
+import { firstIndexOfName } from '../journal/segment.ts'
+import { temporaryNames } from '../journal/segment-set.ts'
+import {
+  decodeTruncation,
+  newTruncationName,
+  truncationBytes,
+  truncationFileName,
+} from '../journal/truncation.ts'
+import { readIdentity, type StoreIdentity } from '../store-identity.ts'
+import type { Findings } from './finding.ts'
+import { promiseCopyBytes, readPromiseCopies } from './promise-copies.ts'
+import { storeFiles, storeNames } from './store-files.ts'
+
+const maxPromiseBytes = 64 * 1024
+
+/** Everything of a store but its journal and index. */
+export interface SmallFiles {
+  readonly identity: StoreIdentity | undefined
+  readonly promise: EpochPromise | undefined
+  /** Of the truncation under way. */
+  readonly truncateTo: number | undefined
+}
+
+/** Checks the small files of a store, and that nothing strange lies beside them. */
+export async function checkSmallFiles(
+  disk: Disk,
+  directory: string,
+  findings: Findings,
+): Promise<SmallFiles> {
+  await checkNames(disk, directory, findings)
+  const identity = await checkIdentity(disk, directory, findings)
+  const promise = await checkPromise(disk, directory, identity?.cluster !== undefined, findings)
+  return { identity, promise, truncateTo: await checkTruncation(disk, directory, findings) }
+}
+
+async function checkNames(disk: Disk, directory: string, findings: Findings): Promise<void> {
+  const { journal } = storeFiles(directory)
+  for (const name of await orDiskFailed('read', directory, disk.list(directory)))
+    if (!storeNames.includes(name)) findings.add('note', join(directory, name), 'is no file of a store')
+  for (const name of await orDiskFailed('read', journal, disk.list(journal))) {
+    if (firstIndexOfName(name) !== undefined || name === truncationFileName) continue
+    if (temporaryNames.includes(name) || name === newTruncationName) continue
+    findings.add('note', join(journal, name), 'is no file of a journal: nobody reads it')
+  }
+}
+
+async function checkIdentity(
+  disk: Disk,
+  directory: string,
+  findings: Findings,
+): Promise<StoreIdentity | undefined> {
+  const path = storeFiles(directory).identity
+  try {
+    const identity = await readIdentity(disk, directory)
+    if (identity === undefined) findings.add('corrupt', path, 'is missing', 0)
+    return identity
+  } catch (error) {
+    if (!(error instanceof StoreError || error instanceof RangeError)) {
+      await orDiskFailed('read', path, Promise.reject(error))
+    }
+    findings.add('corrupt', path, withoutPath(error, path), 0)
+    return undefined
+  }
+}
+
+async function checkPromise(
+  disk: Disk,
+  directory: string,
+  founded: boolean,
+  findings: Findings,
+): Promise<EpochPromise | undefined> {
+  const path = storeFiles(directory).promise
+  const content = await orDiskFailed('read', path, disk.readWhole(path, maxPromiseBytes))
+  const { promise, fault, intact, blank } = await readPromiseCopies(path, content, founded)
+  if (fault !== undefined) {
+    findings.add('corrupt', path, withoutPath(fault, path), 0)
+    return undefined
+  }
+  if (content === undefined) findings.add('note', path, 'is not there yet; the store belongs to no cluster')
+  else if (content.length < 2 * promiseCopyBytes) findings.add('mended', path, 'was not finished', 0)
+  else if (!blank) {
+    for (const [copy, isIntact] of intact.entries()) {
+      if (isIntact) continue
+      const which = copy === 0 ? 'first' : 'second'
+      const what = `the ${which} of the two copies is not intact; the next start writes it anew from the other`
+      findings.add('mended', path, what, copy * promiseCopyBytes)
+    }
+  } else if (founded) findings.add('note', path, 'no epoch was promised yet')
+  return content === undefined ? undefined : promise
+}
+
+async function checkTruncation(
+  disk: Disk,
+  directory: string,
+  findings: Findings,
+): Promise<number | undefined> {
+  const path = join(storeFiles(directory).journal, truncationFileName)
+  const content = await orDiskFailed('read', path, disk.readWhole(path, 4096))
+  if (content === undefined) return undefined
+  const index = decodeTruncation(content)
+  if (typeof index === 'number') {
+    const what = `the log was being cut back to record ${index}; the next start finishes that`
+    findings.add('mended', path, what, 0, index + 1)
+    return index
+  }
+  const what = index === 'version' ? 'was written by a newer version' : 'the note of a truncation is damaged'
+  findings.add('corrupt', path, `${what} (${truncationBytes} bytes are expected)`, 0)
+  return undefined
+}
+
+function withoutPath(error: unknown, path: string): string {
+  const message = error instanceof Error ? error.message : String(error)
+  return message.startsWith(`${path}: `) ? message.slice(path.length + 2) : message
+}
