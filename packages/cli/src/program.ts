@@ -1,9 +1,11 @@
 import { Command, CommanderError } from 'commander'
 import { addClusterCommand } from './commands/cluster.ts'
 import { addConsumeCommand } from './commands/consume.ts'
+import { addDumpCommand } from './commands/dump.ts'
 import { addProduceCommand } from './commands/produce.ts'
 import { addStartCommand } from './commands/start.ts'
 import { addStatusCommand } from './commands/status.ts'
+import { addVerifyCommand } from './commands/verify.ts'
 import { CommandError, ExitCode } from './exit-code.ts'
 import { paintFor } from './terminal/paint.ts'
 import { version } from './version.ts'
@@ -23,7 +25,7 @@ Exit codes:
   0   done
   1   failed
   2   wrong usage or configuration
-  3   no master serves, or not confirmed in time: repeating it may help
+  3   no master serves, or not confirmed in time, or a store is in use: repeating it may help
   70  internal error
   74  the store cannot go on: a failed write or sync, or damaged files
 
@@ -31,7 +33,8 @@ Examples:
   levelmq cluster                         three brokers on this machine
   levelmq status                          who is master, who lags
   levelmq produce --queue orders < file   each line becomes a message
-  levelmq consume --queue orders          print and acknowledge them`,
+  levelmq consume --queue orders          print and acknowledge them
+  levelmq verify data/broker-1/LevelDB    is everything in a stopped store sound?`,
     )
   for (const add of [
     addStartCommand,
@@ -39,6 +42,8 @@ Examples:
     addStatusCommand,
     addProduceCommand,
     addConsumeCommand,
+    addVerifyCommand,
+    addDumpCommand,
   ]) {
     add(program)
   }
