@@ -33,7 +33,7 @@ export interface SimulationResult {
 }
 
 /** A run that broke a rule; the seed gives it again. */
-export class SimulationFailure extends Error {
+class SimulationFailure extends Error {
   readonly seed: number
 
   constructor(seed: number, cause: unknown) {

@@ -11,7 +11,7 @@ export interface SimulatedBatch {
 }
 
 /** A broken rule. */
-export class SafetyViolation extends Error {}
+class SafetyViolation extends Error {}
 
 /**
  * What the cluster as a whole has promised so far, and whether a node's step breaks it.
