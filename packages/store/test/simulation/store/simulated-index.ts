@@ -1,0 +1,78 @@
+import { MemoryIndex } from '../../../../testkit/src/memory-index.ts'
+import {
+  type BatchHeader,
+  batchHeaderBytes,
+  decodeBatchHeader,
+  lastIndexOf,
+} from '../../../src/journal/batch.ts'
+import type { LevelIndexOptions } from '../../../src/message-index/level-index.ts'
+import type { OpenedIndex } from '../../../src/store-directory.ts'
+import type { ProcessDisk } from './process-disk.ts'
+
+/** What a machine's disk keeps of the message index: everything applied up to the last checkpoint. */
+export interface SavedIndex {
+  batches: readonly Buffer[]
+  /** The database is damaged: it has to be begun anew. */
+  damaged: boolean
+}
+
+/** Told of each batch that an index takes: it is committed, as far as that node knows. */
+export type AppliedBatch = (header: BatchHeader, bytes: Buffer) => void
+
+/** The message index in memory, with checkpoints that outlive a crash if they were completed. */
+export class SimulatedIndex extends MemoryIndex implements OpenedIndex {
+  readonly rebuilt: string | undefined
+  readonly #disk: ProcessDisk
+  readonly #saved: SavedIndex
+  readonly #batches: Buffer[] = []
+  #applied: AppliedBatch | undefined
+  #running: Promise<void> | undefined
+
+  constructor(options: LevelIndexOptions, disk: ProcessDisk, saved: SavedIndex, applied: AppliedBatch) {
+    super(options)
+    this.#disk = disk
+    this.#saved = saved
+    this.rebuilt = saved.damaged ? 'it was damaged' : undefined
+    if (saved.damaged) {
+      saved.damaged = false
+      saved.batches = []
+    }
+    for (const batch of saved.batches) this.apply(batch)
+    super.checkpoint()
+    this.#applied = applied
+  }
+
+  override apply(bytes: Buffer): void {
+    for (let at = 0; at < bytes.length; ) {
+      const header = decodeBatchHeader(bytes, at)
+      if (typeof header === 'string') throw new TypeError(`no batch at offset ${at}: ${header}`)
+      const end = at + batchHeaderBytes + header.payloadBytes
+      if (lastIndexOf(header) > this.appliedIndex) {
+        const batch = Buffer.from(bytes.subarray(at, end))
+        super.apply(batch)
+        this.#batches.push(batch)
+        this.#applied?.(header, batch)
+      }
+      at = end
+    }
+  }
+
+  override checkpoint(): Promise<void> {
+    // One that runs has frozen its content already.
+    if (this.#running !== undefined) return this.#running.then(() => this.checkpoint())
+    const frozen = this.#batches.slice()
+    void super.checkpoint()
+    const save = async (): Promise<void> => {
+      this.#saved.batches = frozen
+    }
+    const running = this.#disk.perform('sync', save, undefined, false).finally(() => {
+      this.#running = undefined
+    })
+    this.#running = running
+    return running
+  }
+
+  override async close(): Promise<void> {
+    await this.#running
+  }
+}
