@@ -226,6 +226,9 @@ export class ReplicatedStore implements MessageStore {
 
   #considerFounding(): void {
     if (this.#cluster !== undefined || this.#founding || this.#opened === undefined) return
+    // Where ZooKeeper shows more than are to found it, two overlapping groups could each found a cluster.
+    const shown = this.#elector?.status()?.members
+    if (shown !== undefined && shown !== this.#settings.replicas) return
     const self = this.#self(this.#opened)
     const voters = foundingVoters(self, this.#members.connected(), this.#settings.replicas)
     if (voters === undefined) return
@@ -387,7 +390,10 @@ export class ReplicatedStore implements MessageStore {
       stepDown: (reason: string) => this.#replica?.resign(reason),
       peers: (addresses: readonly { readonly address: string }[]) =>
         this.#mesh?.setPeers(addresses.map(({ address }) => address)),
-      changed: () => this.#listener?.changed(),
+      changed: () => {
+        this.#considerFounding()
+        this.#listener?.changed()
+      },
       log: this.#host.log,
     }
   }

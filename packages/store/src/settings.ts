@@ -177,8 +177,10 @@ function replicationSettings(options: ReplicatedLevelDbOptions, replicas: number
 }
 
 function raftPeers(options: ReplicatedLevelDbOptions, replicas: number, address: string): readonly string[] {
-  if (options.zkAddress !== undefined)
-    throw invalid('zkAddress', options.zkAddress, 'is not used by the raft elector')
+  for (const option of ['zkAddress', 'zkPath', 'zkPassword', 'zkSessionTimeoutMs'] as const) {
+    if (options[option] !== undefined)
+      throw invalid(option, options[option], 'is not used by the raft elector')
+  }
   const peers = (options.peers ?? (replicas === 1 ? [address] : [])).map((peer) => {
     const text = peer.startsWith('tcp://') ? peer : `tcp://${peer}`
     return formatAddress(tcpAddress('peers', text))

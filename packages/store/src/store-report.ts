@@ -106,6 +106,10 @@ function waitingFor(facts: StoreFacts): string | undefined {
   if (facts.stranger !== undefined) return facts.stranger
   const missing = missingText(others)
   if (core === undefined) {
+    const shown = zookeeper?.members ?? 0
+    if (shown > settings.replicas) {
+      return `no more members than ${settings.replicas} replicas for the founding of the cluster: ZooKeeper shows ${shown}`
+    }
     const present = 1 + facts.connected
     return `all ${settings.replicas} replicas for the founding of the cluster, ${present} are here${missing}`
   }

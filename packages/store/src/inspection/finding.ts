@@ -3,8 +3,8 @@
  *
  * - `corrupt`: what was durable once is damaged or gone. The store does not start, or fails when it comes to read it.
  * - `index rebuilt`: the index is damaged, and the next start builds it anew from the journal. Nothing is lost.
- * - `index wrong`: the index contradicts the journal, and the next start would not notice. Delete the directory `index`;
- *   the next start builds it anew.
+ * - `index wrong`: the index contradicts the journal or cannot be used, and the next start would not put that right.
+ *   Delete the directory `index`; the next start builds it anew.
  * - `mended`: an interrupted write left it so; the next start puts it right, and nothing that counted is lost.
  * - `note`: worth knowing.
  */

@@ -26,19 +26,26 @@ export class IndexCopy {
   /**
    * @param directory - The copy.
    * @param original - For messages.
-   * @returns The index, or why the next start would begin it anew.
-   * @throws {@link StoreError} `STORE_DISK_FAILED` if it cannot be opened for another reason.
+   * @returns The index, or what is wrong with it and whether the next start would build it anew by itself.
+   * @throws {@link StoreError} `STORE_DISK_FAILED` if it cannot be opened for another reason than damage.
    */
-  static async open(directory: string, original: string): Promise<IndexCopy | string> {
+  static async open(
+    directory: string,
+    original: string,
+  ): Promise<IndexCopy | { readonly damage: string; readonly isRebuilt: boolean }> {
     const db = new ClassicLevel<Buffer, Buffer>(directory, { keyEncoding: 'buffer', valueEncoding: 'buffer' })
     try {
       await db.open()
       return new IndexCopy(db, await readContent(db))
     } catch (error) {
       await db.close()
-      const reason = damageIn(error)
-      if (reason === undefined) throw diskFailed('open', original, error)
-      return reason.replaceAll(directory, original)
+      const damage = damageIn(error)?.replaceAll(directory, original)
+      if (damage !== undefined) return { damage, isRebuilt: true }
+      const { message } = levelErrorOf(error)
+      // A start takes this for trouble with the disk, and refuses.
+      if (message.includes('No such file'))
+        return { damage: message.replaceAll(directory, original), isRebuilt: false }
+      throw diskFailed('open', original, levelErrorOf(error))
     }
   }
 
@@ -82,8 +89,12 @@ function entryOf(key: Buffer, value: Buffer): StoredEntry | undefined {
 /** Why the database is damaged; `undefined` for any other trouble with it. */
 export function damageIn(error: unknown): string | undefined {
   if (error instanceof RowFault || error instanceof RangeError) return error.message
-  const outer: Error & { code?: unknown } = error instanceof Error ? error : new Error(String(error))
-  const isWrapped = outer.code === 'LEVEL_DATABASE_NOT_OPEN' && outer.cause instanceof Error
-  const cause: Error & { code?: unknown } = isWrapped ? (outer.cause as Error) : outer
+  const cause = levelErrorOf(error)
   return cause.code === 'LEVEL_CORRUPTION' ? cause.message : undefined
+}
+
+/** Errors on opening come wrapped: what LevelDB said is the cause. */
+function levelErrorOf(error: unknown): Error & { code?: unknown } {
+  const outer: Error & { code?: unknown } = error instanceof Error ? error : new Error(String(error))
+  return outer.code === 'LEVEL_DATABASE_NOT_OPEN' && outer.cause instanceof Error ? outer.cause : outer
 }

@@ -185,8 +185,9 @@ class Verification {
       return
     }
     const opened = await IndexCopy.open(copy, index)
-    if (typeof opened !== 'string') this.#index = opened
-    else this.#findings.add('index rebuilt', index, opened)
+    if (opened instanceof IndexCopy) this.#index = opened
+    else if (opened.isRebuilt) this.#findings.add('index rebuilt', index, opened.damage)
+    else this.#findings.add('index wrong', index, `a start would refuse to open it: ${opened.damage}`)
   }
 
   async #event(event: JournalEvent): Promise<void> {

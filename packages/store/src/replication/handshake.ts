@@ -28,9 +28,10 @@ const magic = 'LevelMQ replication'
 /**
  * Proves to each other that both know `securityToken` and belong to one cluster.
  *
- * dialer: hello (nonce) · acceptor: hello (nonce, proof) · dialer: proof · acceptor: welcome. A proof is an HMAC, keyed
+ * dialer: hello (nonce) · acceptor: hello (nonce) · dialer: proof · acceptor: welcome (proof). A proof is an HMAC, keyed
  * by the token, of both nonces and identities and of the side that gives it, so that it can neither be replayed nor
- * reflected. Pure: frames go in, frames and a verdict come out.
+ * reflected. The dialer goes first: whoever calls learns nothing that a token could be guessed from.
+ * Pure: frames go in, frames and a verdict come out.
  */
 export class Handshake {
   readonly #side: 'dialer' | 'acceptor'
@@ -64,7 +65,7 @@ export class Handshake {
 
   /** What the dialer sends first; nothing from the acceptor. */
   start(): readonly Buffer[] {
-    return this.#side === 'dialer' ? [this.#hello(undefined)] : []
+    return this.#side === 'dialer' ? [this.#hello()] : []
   }
 
   /** @throws FrameFault if the peer does not speak this protocol. */
@@ -85,9 +86,11 @@ export class Handshake {
       if (!this.#proves(fields, 'dialer')) return this.#refuse('securityToken differs')
       const reason = this.#objection(this.#peer)
       if (reason !== undefined) return this.#refuse(reason)
-      return { send: [encodeJsonFrame(FrameType.welcome, {})], peer: this.#peer }
+      const welcome = encodeJsonFrame(FrameType.welcome, { proof: this.#proof('acceptor') })
+      return { send: [welcome], peer: this.#peer }
     }
     if (type === FrameType.welcome && this.#side === 'dialer' && this.#peer !== undefined) {
+      if (!this.#proves(fields, 'acceptor')) return this.#refuse('securityToken differs')
       return { send: [], peer: this.#peer }
     }
     throw new FrameFault(`frame of type ${type} in the handshake`)
@@ -109,8 +112,8 @@ export class Handshake {
     this.#peerNonce = text(fields, 'nonce', 128)
     const strange = this.#strangeness(peer)
     if (strange !== undefined) return this.#refuse(strange)
-    if (this.#side === 'acceptor') return { send: [this.#hello(this.#proof('acceptor'))] }
-    if (!this.#proves(fields, 'acceptor')) return this.#refuse('securityToken differs')
+    if (this.#side === 'acceptor') return { send: [this.#hello()] }
+    // Before the acceptor takes this node for connected.
     const reason = this.#objection(peer)
     if (reason !== undefined) return this.#refuse(reason)
     return { send: [encodeJsonFrame(FrameType.proof, { proof: this.#proof('dialer') })] }
@@ -139,7 +142,7 @@ export class Handshake {
     return { send: [encodeJsonFrame(FrameType.refuse, { reason })], refused: { reason, byPeer: false } }
   }
 
-  #hello(proof: string | undefined): Buffer {
+  #hello(): Buffer {
     const { clusterUuid, ...rest } = this.#self
     return encodeJsonFrame(FrameType.hello, {
       protocol: magic,
@@ -148,7 +151,6 @@ export class Handshake {
       ...rest,
       clusterUuid: clusterUuid ?? null,
       nonce: this.#nonce,
-      ...(proof === undefined ? {} : { proof }),
     })
   }
 

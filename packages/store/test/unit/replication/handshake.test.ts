@@ -149,14 +149,24 @@ describe('handshake', () => {
     expect(acceptor.receive(proof.type, proof.body).refused?.reason).toBe('securityToken differs')
   })
 
-  test('proof: reflected, the own proof of the acceptor is refused', () => {
-    const acceptor = new Handshake('acceptor', acceptorSelf, 'secret', Buffer.alloc(32, 2))
-    const dialer = new Handshake('dialer', dialerSelf, 'unknown', Buffer.alloc(32, 1))
+  test('proof: reflected, the own proof of the dialer is refused', () => {
+    const dialer = new Handshake('dialer', dialerSelf, 'secret', Buffer.alloc(32, 1))
+    const stranger = new Handshake('acceptor', acceptorSelf, 'unknown', Buffer.alloc(32, 2))
     const [hello] = framesIn(dialer.start()) as [Frame]
+    const [answer] = framesIn(stranger.receive(hello.type, hello.body).send) as [Frame]
+    const [proof] = framesIn(dialer.receive(answer.type, answer.body).send) as [Frame]
+    expect(dialer.receive(FrameType.welcome, proof.body).refused?.reason).toBe('securityToken differs')
+  })
+
+  test('proof: who calls without the token gets nothing that it could be guessed from', () => {
+    const acceptor = new Handshake('acceptor', acceptorSelf, 'secret', Buffer.alloc(32, 2))
+    const stranger = new Handshake('dialer', dialerSelf, 'unknown', Buffer.alloc(32, 1))
+    const [hello] = framesIn(stranger.start()) as [Frame]
     const [answer] = framesIn(acceptor.receive(hello.type, hello.body).send) as [Frame]
-    const { proof } = JSON.parse(answer.body.toString()) as { proof: string }
-    const { refused } = acceptor.receive(FrameType.proof, Buffer.from(JSON.stringify({ proof })))
-    expect(refused?.reason).toBe('securityToken differs')
+    expect(JSON.parse(answer.body.toString())).not.toHaveProperty('proof')
+    const [guess] = framesIn(stranger.receive(answer.type, answer.body).send) as [Frame]
+    const [refusal] = framesIn(acceptor.receive(guess.type, guess.body).send) as [Frame]
+    expect(refusal.type).toBe(FrameType.refuse)
   })
 
   test('proof: made for one node, it does not serve another that says the rest the same', () => {
@@ -180,8 +190,9 @@ describe('handshake', () => {
     const dialer = new Handshake('dialer', dialerSelf, 'secret', Buffer.alloc(32, 1))
     const [hello] = framesIn(dialer.start()) as [Frame]
     const [answer] = framesIn(acceptor.receive(hello.type, hello.body).send) as [Frame]
-    expect(dialer.receive(answer.type, answer.body).refused).toBeDefined()
-    expect(() => dialer.receive(FrameType.welcome, Buffer.from('{}'))).toThrow(FrameFault)
+    const [proof] = framesIn(dialer.receive(answer.type, answer.body).send) as [Frame]
+    expect(acceptor.receive(proof.type, proof.body).refused).toBeDefined()
+    expect(() => acceptor.receive(proof.type, proof.body)).toThrow(FrameFault)
   })
 
   test.each<[string, 'dialer' | 'acceptor', number]>([
