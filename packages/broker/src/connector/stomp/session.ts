@@ -7,7 +7,7 @@
  * Source: STOMP 1.2 specification; ActiveMQ's headers and defaults where it leaves a choice.
  */
 import { StoreError } from '@levelmq/store'
-import type { AcknowledgeMode, Client, Consumer, Engine, EngineConnection } from '../../engine.ts'
+import type { Client, Engine, EngineConnection } from '../../engine.ts'
 import { BrokerError } from '../../errors.ts'
 import { EnvelopeView } from '../../message/envelope.ts'
 import { StompDecoder } from './decoder.ts'
@@ -18,6 +18,10 @@ import { HeartBeat, type HeartBeatIntervals, negotiateHeartBeat } from './heart-
 import { StompProtocolError } from './protocol-error.ts'
 import { PendingReceipts } from './receipts.ts'
 import { envelopeHead, producerMark } from './send-frame.ts'
+import { acknowledgeMode, prefetchOf, refuseUnsupported } from './subscribe-frame.ts'
+import { Subscriptions } from './subscriptions.ts'
+import { noTransactions, refuseTransaction } from './transaction.ts'
+import { negotiateVersion, supportedVersions, UnsupportedVersion } from './version.ts'
 import { StompCommand, StompHeader, type StompVersion } from './vocabulary.ts'
 
 /** Where a session's output goes, and how it governs its input. */
@@ -60,19 +64,7 @@ export interface StompSessionOptions {
 /** Why a client is dropped when mastership is lost. */
 export const NOT_MASTER = 'broker is no longer master'
 
-const SUPPORTED = '1.0,1.1,1.2'
-const DEFAULT_PREFETCH = 1000
-const MAX_PREFETCH = 65_535
-
 type State = 'connecting' | 'open' | 'draining' | 'closed'
-
-interface Subscription {
-  /** Its place in the connection, for `ack` ids; never used again. */
-  readonly number: number
-  /** As the client names it: the id, or in STOMP 1.0 the destination. */
-  readonly key: string
-  consumer: Consumer | undefined
-}
 
 export class StompSession implements Client {
   readonly #engine: Engine
@@ -83,14 +75,12 @@ export class StompSession implements Client {
   readonly #queues = new QueueNames()
   readonly #receipts = new PendingReceipts()
   readonly #view = new EnvelopeView()
-  readonly #byKey = new Map<string, Subscription>()
-  readonly #byNumber = new Map<number, Subscription>()
+  readonly #subscriptions: Subscriptions
   readonly #connectBeforeMs: number
   #connection: EngineConnection | undefined
   #heartBeat: HeartBeat | undefined
   #state: State = 'connecting'
   #version: StompVersion = '1.2'
-  #subscriptions = 0
   /** Of the frame at hand. */
   #receipt: string | undefined
   #nowMs: number
@@ -107,6 +97,7 @@ export class StompSession implements Client {
     this.#options = options
     this.#nowMs = nowMs
     this.#connectBeforeMs = nowMs + options.connectTimeoutMs
+    this.#subscriptions = new Subscriptions(options.maxSubscriptions, `ID:${options.messageIdPrefix}-`)
     this.#decoder = new StompDecoder(options.maxFrameBytes, (frame) => this.#frame(frame))
   }
 
@@ -320,31 +311,15 @@ export class StompSession implements Client {
     refuseUnsupported(frame)
     const queue = this.#queues.of(frame)
     const rawDestination = frame.raw(StompHeader.destination) as string
-    const key = rawId ?? rawDestination
-    if (this.#byKey.has(key)) {
-      throw new StompProtocolError(
-        'subscription id in use',
-        'Each SUBSCRIBE of a connection has an id of its own.',
-      )
-    }
-    if (this.#byKey.size >= this.#options.maxSubscriptions) {
-      throw new StompProtocolError(
-        'too many subscriptions',
-        `A connection has at most ${this.#options.maxSubscriptions}.`,
-      )
-    }
+    const subscription = this.#subscriptions.add(rawId ?? rawDestination)
     const mode = acknowledgeMode(frame)
-    const number = ++this.#subscriptions
     const prefix = this.#encoder.prefix(
       rawId,
       rawDestination,
       queue.name,
       `ID:${this.#options.messageIdPrefix}-`,
-      mode === 'auto' || this.#version !== '1.2' ? undefined : `${number}-`,
+      mode === 'auto' || this.#version !== '1.2' ? undefined : `${subscription.number}-`,
     )
-    const subscription: Subscription = { number, key, consumer: undefined }
-    this.#byKey.set(key, subscription)
-    this.#byNumber.set(number, subscription)
     subscription.consumer = this.#opened.subscribe(
       { queue: queue.name, mode, prefetch: prefetchOf(frame) },
       {
@@ -359,16 +334,7 @@ export class StompSession implements Client {
       this.#version === '1.0'
         ? (frame.raw(StompHeader.id) ?? frame.raw(StompHeader.destination))
         : frame.raw(StompHeader.id)
-    const subscription = named === undefined ? undefined : this.#byKey.get(named)
-    if (subscription === undefined) {
-      throw new StompProtocolError(
-        'unknown subscription',
-        'UNSUBSCRIBE has the id of a subscription of this connection.',
-      )
-    }
-    this.#byKey.delete(subscription.key)
-    this.#byNumber.delete(subscription.number)
-    subscription.consumer?.close()
+    this.#subscriptions.take(named).consumer?.close()
   }
 
   #acknowledge(frame: StompFrame): void {
@@ -377,10 +343,7 @@ export class StompSession implements Client {
     if (reject && this.#version === '1.0') {
       throw new StompProtocolError('unknown command "NACK"', 'NACK came with STOMP 1.1.')
     }
-    const stored =
-      this.#version === '1.2'
-        ? this.#acknowledgeById(frame, reject)
-        : this.#acknowledgeByMessage(frame, reject)
+    const stored = this.#subscriptions.settle(frame, this.#version, reject)
     if (stored === 0) {
       throw new StompProtocolError(
         'unknown ack id',
@@ -390,29 +353,6 @@ export class StompSession implements Client {
       )
     }
     this.#receipts.stored(stored)
-  }
-
-  #acknowledgeById(frame: StompFrame, reject: boolean): number {
-    const match = /^(\d{1,10})-(\d{1,16})$/.exec(frame.text(StompHeader.id) ?? '')
-    if (match === null) return 0
-    return settle(this.#byNumber.get(Number(match[1])), Number(match[2]), reject)
-  }
-
-  /** Before 1.2 a message is named by its message-id; in 1.0 even without the subscription. */
-  #acknowledgeByMessage(frame: StompFrame, reject: boolean): number {
-    const id = frame.text(StompHeader.messageId) ?? ''
-    const prefix = `ID:${this.#options.messageIdPrefix}-`
-    const digits = id.slice(prefix.length)
-    if (!id.startsWith(prefix) || !/^\d{1,16}$/.test(digits)) return 0
-    const index = Number(digits)
-    const named = frame.raw(StompHeader.subscription)
-    if (named !== undefined) return settle(this.#byKey.get(named), index, reject)
-    if (this.#version !== '1.0') return 0
-    for (const subscription of this.#byKey.values()) {
-      const stored = settle(subscription, index, reject)
-      if (stored !== 0) return stored
-    }
-    return 0
   }
 
   #disconnected(): void {
@@ -481,9 +421,7 @@ export class StompSession implements Client {
   /** No more input, no more deliveries; the connection stays with the engine until the last receipt is out. */
   #drain(): void {
     this.#state = 'draining'
-    for (const subscription of this.#byKey.values()) subscription.consumer?.close()
-    this.#byKey.clear()
-    this.#byNumber.clear()
+    this.#subscriptions.close()
   }
 
   #finish(): void {
@@ -513,7 +451,7 @@ export class StompSession implements Client {
       message,
       expected,
       this.#receipt,
-      error instanceof UnsupportedVersion ? SUPPORTED : undefined,
+      error instanceof UnsupportedVersion ? supportedVersions : undefined,
     )
     // The frames before the wrong one count: let the engine see the end of this read, but take nothing from it.
     this.#state = 'closed'
@@ -530,71 +468,4 @@ export class StompSession implements Client {
     this.#connection = undefined
     connection?.close()
   }
-}
-
-class UnsupportedVersion extends StompProtocolError {
-  constructor() {
-    super('unsupported protocol version', `accept-version names at least one of ${SUPPORTED}.`)
-  }
-}
-
-function negotiateVersion(accepted: string | undefined): StompVersion {
-  if (accepted === undefined) return '1.0'
-  const versions = new Set(accepted.split(',').map((version) => version.trim()))
-  for (const version of ['1.2', '1.1', '1.0'] as const) if (versions.has(version)) return version
-  throw new UnsupportedVersion()
-}
-
-function settle(subscription: Subscription | undefined, index: number, reject: boolean): number {
-  const consumer = subscription?.consumer
-  if (consumer === undefined) return 0
-  return reject ? consumer.reject(index) : consumer.acknowledge(index)
-}
-
-function acknowledgeMode(frame: StompFrame): AcknowledgeMode {
-  const ack = frame.text(StompHeader.ack)
-  if (ack === undefined || ack === 'auto') return 'auto'
-  if (ack === 'client') return 'client'
-  if (ack === 'client-individual') return 'individual'
-  throw new StompProtocolError('unknown ack mode', 'ack is auto, client or client-individual.')
-}
-
-function prefetchOf(frame: StompFrame): number {
-  const prefetch = frame.decimal(StompHeader.prefetchSize) ?? DEFAULT_PREFETCH
-  if (!(prefetch >= 1 && prefetch <= MAX_PREFETCH)) {
-    throw new StompProtocolError(
-      'malformed activemq.prefetchSize',
-      `activemq.prefetchSize is a whole number from 1 to ${MAX_PREFETCH}.`,
-    )
-  }
-  return prefetch
-}
-
-/** What would be answered wrongly if its header were ignored. */
-function refuseUnsupported(frame: StompFrame): void {
-  const refused = frame.has(StompHeader.selector)
-    ? 'selectors'
-    : frame.text(StompHeader.browser) === 'true'
-      ? 'queue browsers'
-      : frame.text(StompHeader.exclusive) === 'true'
-        ? 'exclusive consumers'
-        : frame.has(StompHeader.subscriptionName) || frame.has(StompHeader.durableName)
-          ? 'durable subscriptions'
-          : undefined
-  if (refused === undefined) return
-  throw new StompProtocolError(
-    `${refused} are not supported yet`,
-    'SUBSCRIBE to the queue without that header.',
-  )
-}
-
-function refuseTransaction(frame: StompFrame): void {
-  if (frame.has(StompHeader.transaction)) throw noTransactions()
-}
-
-function noTransactions(): StompProtocolError {
-  return new StompProtocolError(
-    'transactions are not supported yet',
-    'SEND, ACK and NACK without a transaction header; each takes effect by itself.',
-  )
 }
