@@ -288,6 +288,8 @@ export class Journal implements Log {
   async #writeGroup(group: readonly Chunk[]): Promise<void> {
     const { endOffset, capacity } = this.#files.last
     for (const part of layOutGroup(group, endOffset, capacity, this.#segmentBytes)) {
+      // A part that was not synced is never followed by a segment: that would prove to recovery that it was.
+      if (this.#failure !== undefined) return
       if (part.segment !== undefined) await this.#files.start(part.segment.firstIndex, part.segment.capacity)
       await this.#writePart(part)
     }
