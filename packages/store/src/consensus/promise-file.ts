@@ -62,7 +62,8 @@ export class PromiseFile {
       const slot = readSlot(content.subarray(at, at + slotBytes))
       if (slot !== undefined && (best === undefined || slot.writes > best.writes)) best = slot
     }
-    if (best === undefined && content.some((byte) => byte !== 0)) {
+    // The second copy is only begun once the first is durable: while it is blank, no promise was ever made.
+    if (best === undefined && content.subarray(slotBytes).some((byte) => byte !== 0)) {
       throw corrupt(path, 'neither copy of the promised epoch is intact')
     }
     const file = new PromiseFile(path, await disk.open(path, 'write'), best?.writes ?? 0)
