@@ -32,10 +32,10 @@ export async function readPromiseCopies(
   const blank = content?.every((byte) => byte === 0) ?? false
   const alone = async (copy: 0 | 1): Promise<boolean> => {
     if (content?.length !== 2 * promiseCopyBytes) return false
-    const other = Buffer.from(content)
-    other.fill(0, (1 - copy) * promiseCopyBytes, (2 - copy) * promiseCopyBytes)
-    if (other.every((byte) => byte === 0)) return false
-    return (await promiseIn(path, other, true)).promise !== undefined
+    const own = content.subarray(copy * promiseCopyBytes, (copy + 1) * promiseCopyBytes)
+    if (own.every((byte) => byte === 0)) return false
+    // In both places, the other cannot help or hinder it.
+    return (await promiseIn(path, Buffer.concat([own, own]), true)).promise !== undefined
   }
   return { ...whole, blank, intact: [await alone(0), await alone(1)] }
 }
