@@ -55,9 +55,16 @@ async function dump(directory: string, options: DumpCommandOptions): Promise<voi
   const { records = false, headersOnly = false, bodies = false } = options
   await requireStore(directory)
   const output = new LineOutput(process.stdout)
+  let interrupted = false
+  const interrupt = () => {
+    interrupted = true
+  }
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
   try {
     for await (const part of dumpStore(directory, options)) {
       if (output.isClosed) return
+      // Leaving the loop in order removes what was made for the lock.
+      if (interrupted) throw new CommandError(ExitCode.unavailable, 'interrupted')
       if (part.type === 'batch') {
         await output.write(dumpLines(part, { records, headersOnly, bodies }))
         continue
@@ -70,6 +77,8 @@ async function dump(directory: string, options: DumpCommandOptions): Promise<voi
     await output.flush()
   } catch (error) {
     throw inspectionFailure(error)
+  } finally {
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
   }
 }
 

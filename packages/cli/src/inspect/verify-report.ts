@@ -16,7 +16,7 @@ const remedies: Record<Finding['meaning'], string> = {
   'index rebuilt':
     'index rebuilt: the index is damaged; the next start builds it anew from the journal. Nothing is lost.',
   'index wrong':
-    'index wrong: the index contradicts the journal, and a start would not notice. Delete the directory "index" first.',
+    'index wrong: a start would not put this right. Delete the directory "index": the next start builds it from the journal.',
   mended: 'mended: left by an interrupted write; the next start puts it right. Nothing that counted is lost.',
   note: '',
 }
