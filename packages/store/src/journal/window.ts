@@ -24,8 +24,8 @@ export function chunkUpTo(chunk: Chunk, index: number): Chunk | undefined {
  */
 export class Window {
   readonly #limitBytes: number
-  #chunks: Chunk[] = []
-  /** Chunks before this place have been dropped; the array is moved up now and then. */
+  #chunks: (Chunk | undefined)[] = []
+  /** Chunks before this place are dropped, and undefined; the array is moved up now and then. */
   #head = 0
   #bytes = 0
 
@@ -49,6 +49,8 @@ export class Window {
       const oldest = this.#chunks[this.#head]
       if (oldest === undefined || this.#bytes <= this.#limitBytes || oldest.lastIndex > writtenIndex) break
       this.#bytes -= oldest.bytes.length
+      // Its place stays for a while, its bytes must not.
+      this.#chunks[this.#head] = undefined
       this.#head++
     }
     if (this.#head < 1024 || this.#head * 2 < this.#chunks.length) return
