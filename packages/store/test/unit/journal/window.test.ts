@@ -18,8 +18,7 @@ test('window: what is dropped is given back to the system, not only left out of 
   expect(window.firstIndex).toBe(3)
   await vi.waitFor(() => {
     collect()
-    expect(dropped.slice(0, 2).map((bytes) => bytes.deref())).toEqual([undefined, undefined])
+    expect(dropped.map((bytes) => bytes.deref() === undefined)).toEqual([true, true, false])
   })
-  expect(dropped[2]?.deref()).toBeDefined()
   window.truncate(0)
 })
