@@ -84,6 +84,13 @@ export async function openStoreDirectory(
     const { log: journal, epochStarts, report } = opened
     openJournalLog = journal
     log('info', 'journal recovered', { ...report })
+    if (journal.firstIndex > 1) {
+      // Nothing deletes segments yet, so the messages in it are lost, whatever the index says.
+      throw new StoreError(
+        { code: 'STORE_CORRUPT', file: join(directory, journalDirectory), offset: 0 },
+        `${directory}: the journal begins with record ${journal.firstIndex}: its first segment is missing`,
+      )
+    }
     if (index.appliedIndex === 0 && journal.lastIndex > 0)
       log('warn', 'the index is empty: it is rebuilt from the journal')
     const { file: promiseFile, promise } = await PromiseFile.open(

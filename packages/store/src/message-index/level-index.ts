@@ -262,7 +262,9 @@ export class LevelIndex implements MessageIndex {
 function damageOf(error: unknown): string | undefined {
   if (error instanceof RowFault || error instanceof RangeError) return error.message
   const cause = levelErrorOf(error)
-  return cause.code === 'LEVEL_CORRUPTION' ? cause.message : undefined
+  // A file that another one names and that is not there is damage too; LevelDB calls it an I/O error.
+  const missing = cause.code === 'LEVEL_IO_ERROR' && cause.message.includes('No such file or directory')
+  return cause.code === 'LEVEL_CORRUPTION' || missing ? cause.message : undefined
 }
 
 /** The error as the store's callers know it. */

@@ -310,6 +310,12 @@ test('damage: a manifest that cannot be read begins the database anew', async ()
   await expectRebuilt(/orrupt/)
 })
 
+test('damage: a missing manifest begins the database anew (S28)', async () => {
+  await fill()
+  for (const file of await filesNamed(/^MANIFEST/)) await rm(file)
+  await expectRebuilt(/No such file/)
+})
+
 test('damage: a missing table file begins the database anew', async () => {
   await fill()
   await directory.look((db) => db.compactRange(Buffer.from([0]), Buffer.from([255])))
