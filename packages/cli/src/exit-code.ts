@@ -5,7 +5,7 @@ export const ExitCode = {
   failed: 1,
   /** A wrong command line, URI or configuration. */
   usage: 2,
-  /** No master serves, or what was asked was not confirmed in time: repeating it may help. */
+  /** No master serves, what was asked was not confirmed in time, or a store is in use: repeating it may help. */
   unavailable: 3,
   /** A mistake of ours; the log has a stack. */
   internal: 70,
