@@ -343,7 +343,7 @@ export class Journal implements Log {
     const endOffset =
       segment.lastIndex <= index
         ? segment.endOffset
-        : await this.#files.read(segment, (file) => offsetBehind(file, segment, index))
+        : await this.#readFile(segment, (file) => offsetBehind(file, segment, index))
     const piece = Buffer.alloc(Math.min(1024 * 1024, segment.dirtyEndOffset - endOffset))
     for (let at = endOffset; at < segment.dirtyEndOffset; at += piece.length)
       await this.#files.write([piece.subarray(0, Math.min(piece.length, segment.dirtyEndOffset - at))], at)
