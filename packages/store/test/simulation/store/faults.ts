@@ -35,8 +35,10 @@ export interface FaultMix {
   readonly wallJumps: number
   /** ZooKeeper: sessions cut off, sessions expired, all servers down, data wiped. */
   readonly zooKeeper: number
-  /** A node is killed right after it confirmed something: chance per confirm. */
-  readonly killAfterConfirm: number
+  /** An elector has a node stand, or a master step down, without any reason. */
+  readonly wrongHints: number
+  /** A master, or everyone, loses power right after something was confirmed: chance per confirm. */
+  readonly deathsAtConfirm: number
 }
 
 /** Everything that a seed decides before a run begins. */
@@ -110,6 +112,7 @@ function drawFaults(dice: Dice): FaultMix {
     damagedIndexes: seldom(1),
     wallJumps: seldom(0.5),
     zooKeeper: rate(1),
-    killAfterConfirm: dice.chance(0.8) ? 0 : dice.pick([0.002, 0.02]),
+    wrongHints: seldom(2),
+    deathsAtConfirm: dice.chance(0.75) ? 0 : dice.pick([0.002, 0.02]),
   }
 }

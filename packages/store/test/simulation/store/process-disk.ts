@@ -28,6 +28,8 @@ export class ProcessDisk implements Disk {
   readonly #dice: Dice
   readonly #disk: VirtualDisk
   readonly #faults: DiskFaults
+  /** Called when a write or sync was made to fail: the store has to give up now. */
+  readonly #mustGiveUp: () => void
   readonly #pending = new Set<PendingOperation>()
 
   constructor(
@@ -36,12 +38,14 @@ export class ProcessDisk implements Disk {
     dice: Dice,
     disk: VirtualDisk,
     faults: DiskFaults,
+    mustGiveUp: () => void,
   ) {
     this.#process = process
     this.#scheduler = scheduler
     this.#dice = dice
     this.#disk = disk
     this.#faults = faults
+    this.#mustGiveUp = mustGiveUp
   }
 
   /** The process is killed: what the kernel was about to do it does, does in part, or does not. */
@@ -143,6 +147,7 @@ export class ProcessDisk implements Disk {
     const code = at >= 0 ? 'EIO' : 'ENOSPC'
     this.#disk.failNext({ operation, code })
     this.#process.diskFailed = true
+    if (operation === 'write' || operation === 'sync') this.#mustGiveUp()
     this.#scheduler.note(`${this.#process.name} ${operation} fails with ${code}`)
   }
 

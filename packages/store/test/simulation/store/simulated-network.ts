@@ -46,7 +46,7 @@ export class SimulatedNetwork {
   of(process: SimulatedProcess, name: string): Network {
     const host = this.host(name)
     return {
-      listen: async (bind, accept) => this.#listen(process, bind, accept),
+      listen: async (bind, accept) => (process.acts() ? this.#listen(process, bind, accept) : never()),
       connect: (to, timeoutMs) => this.#connect(process, host, to, timeoutMs),
     }
   }

@@ -3,7 +3,7 @@ import {
   VirtualZooKeeper,
 } from '../../../../testkit/src/virtual-coordination.ts'
 import { VirtualDisk } from '../../../../testkit/src/virtual-disk.ts'
-import type { Elector } from '../../../src/election/elector.ts'
+import type { Elector, ElectorHost } from '../../../src/election/elector.ts'
 import { RaftElector } from '../../../src/election/raft/elector.ts'
 import { ZooKeeperElector } from '../../../src/election/zookeeper/elector.ts'
 import { StoreError } from '../../../src/errors.ts'
@@ -87,6 +87,7 @@ interface SimulatedNode {
   broker: SimulatedBroker | undefined
   index: SimulatedIndex | undefined
   session: VirtualCoordinationSession | undefined
+  electorHost: ElectorHost | undefined
   opened: boolean
 }
 
@@ -133,6 +134,7 @@ class StoreSimulation {
         broker: undefined,
         index: undefined,
         session: undefined,
+        electorHost: undefined,
         opened: false,
       })
     }
@@ -150,6 +152,7 @@ class StoreSimulation {
         for (const producer of this.#world.producers)
           if (producer.broker === undefined || this.#dice.chance(0.5)) producer.connect(broker)
       },
+      confirmed: (broker) => this.#confirmed(broker),
       ended: (broker) => {
         for (const producer of this.#world.producers)
           if (producer.broker === broker) producer.connect(undefined)
@@ -171,21 +174,21 @@ class StoreSimulation {
     this.#heal()
     const healedMs = this.#scheduler.nowMs
     const boundMs = this.#settleBoundMs()
-    const { confirmedIndex } = this.#log
-    await this.#await('master that confirms', boundMs, () => {
-      return (
-        this.#masters().length === 1 &&
-        (!this.#world.confirmIsCommit || this.#log.confirmedIndex > confirmedIndex)
-      )
+    const before = this.#world.producers.map(({ confirmed }) => confirmed)
+    await this.#await('progress of all producers under one master', boundMs, () => {
+      const progress = this.#world.producers.every(({ confirmed }, at) => confirmed > (before[at] ?? 0))
+      return progress && this.#masters().length === 1
     })
     this.#world.producing = false
     await this.#await('confirm of all messages', boundMs, () =>
       this.#world.producers.every(({ open }) => open.size === 0),
     )
     this.#consuming(false)
-    await this.#await('equal stores', boundMs, () => this.#masters().length === 1 && this.#equal())
+    const equal = (): boolean => this.#masters().length === 1 && this.#equal()
+    await this.#await('equal stores', boundMs, equal)
     const settledMs = this.#scheduler.nowMs - healedMs
     await this.#checkStores()
+    await this.#await('equal stores', boundMs, equal)
     await this.#checkJournals()
     return {
       digest: this.#scheduler.digest,
@@ -305,12 +308,19 @@ class StoreSimulation {
     if (node.process !== undefined) return
     this.#scheduler.note(`${node.name} starts`)
     const process = new SimulatedProcess(node.name, this.#scheduler, this.#dice.fork(), node.clock)
+    const mustGiveUp = (): void => {
+      this.#scheduler.in(5000, () => {
+        if (node.process === process && !process.paused && node.broker?.over === false)
+          this.remember(new Violation(`S29: ${node.name} goes on after a failed write or sync`))
+      })
+    }
     const processDisk = new ProcessDisk(
       process,
       this.#scheduler,
       this.#dice.fork(),
       node.disk,
       node.diskFaults,
+      mustGiveUp,
     )
     const broker = new SimulatedBroker(process, this.#world)
     const random = this.#dice.fork()
@@ -332,7 +342,7 @@ class StoreSimulation {
         elector:
           settings.replication === undefined
             ? undefined
-            : () => this.#elector(node, process, settings, random),
+            : () => this.#hinted(node, this.#elector(node, process, settings, random)),
         openIndex: async (options) => {
           await processDisk.perform('open', async () => {}, undefined, false)
           const index = new SimulatedIndex(options, processDisk, node.saved, (header, bytes) => {
@@ -385,6 +395,16 @@ class StoreSimulation {
     })
   }
 
+  /** Lets the simulation give hints of its own through an elector. */
+  #hinted(node: SimulatedNode, elector: Elector): Elector {
+    const start = elector.start.bind(elector)
+    elector.start = (host, facts) => {
+      node.electorHost = host
+      start(host, facts)
+    }
+    return elector
+  }
+
   /** The process of a node ends, with or without its machine. */
   #kill(node: SimulatedNode, how: 'power lost' | 'killed' | 'exited', downMs: number): void {
     const { process, processDisk, broker, session } = node
@@ -406,6 +426,7 @@ class StoreSimulation {
       broker: undefined,
       index: undefined,
       session: undefined,
+      electorHost: undefined,
     })
     const { disk } = node
     // After what the kernel still does for the dead process.
@@ -597,8 +618,28 @@ class StoreSimulation {
     this.#repeat(dice, faults.wallJumps, () => {
       some().clock.wallOffsetMs += dice.range(-100_000, 100_000)
     })
+    this.#repeat(dice, faults.wrongHints, () => {
+      const node = some()
+      const stand = dice.chance(0.7)
+      node.process?.enter(() => {
+        if (stand) node.electorHost?.stand('session expiry')
+        else node.electorHost?.stepDown('told to')
+      })
+    })
     if (this.#scenario.elector === 'zookeeper')
       this.#repeat(dice, faults.zooKeeper, () => this.#disturbZooKeeper(dice, some()))
+  }
+
+  /** What was confirmed has to be on a majority of the disks now, not a moment later. */
+  #confirmed(broker: SimulatedBroker): void {
+    const { faults } = this.#scenario
+    if (!this.#faulty || !this.#dice.chance(faults.deathsAtConfirm)) return
+    const everyone = this.#dice.chance(0.5)
+    this.#scheduler.in(0, () => {
+      for (const node of this.#nodes)
+        if (everyone || node.broker === broker)
+          this.#kill(node, 'power lost', this.#dice.range(0, faults.downMs))
+    })
   }
 
   #repeat(dice: Dice, perSecond: number, fault: () => void): void {
@@ -698,8 +739,9 @@ class StoreSimulation {
   #equal(): boolean {
     const { lastIndex } = this.#log
     return this.#nodes.every(
-      ({ store, index, opened }) =>
+      ({ store, index, opened, broker }) =>
         opened &&
+        broker?.waiting === 0 &&
         index?.appliedIndex === lastIndex &&
         store?.status().position.index === lastIndex &&
         store.status().durableIndex === lastIndex,

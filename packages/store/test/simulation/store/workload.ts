@@ -62,6 +62,7 @@ export interface World {
   /** By epoch: who was master in it. */
   readonly masters: Map<number, string>
   promoted(broker: SimulatedBroker): void
+  confirmed(broker: SimulatedBroker): void
   ended(broker: SimulatedBroker): void
   /** The store gave up. */
   failed(broker: SimulatedBroker, error: Error): void
@@ -109,6 +110,16 @@ export class SimulatedBroker implements StoreListener {
 
   get name(): string {
     return this.process.name
+  }
+
+  /** The store has failed or was closed. */
+  get over(): boolean {
+    return this.#over
+  }
+
+  /** Changes and repetitions of this mastership that are not confirmed. */
+  get waiting(): number {
+    return this.#waiting.length
   }
 
   /** The process ended or the store was closed: nothing may be heard of the store from now on. */
@@ -188,6 +199,7 @@ export class SimulatedBroker implements StoreListener {
       done++
     }
     this.#waiting.splice(0, done)
+    this.#world.confirmed(this)
   }
 
   committed(index: number): void {
@@ -232,6 +244,7 @@ export class SimulatedBroker implements StoreListener {
     const { session } = this
     const { dice, mix } = this.#world
     if (session === undefined || this.#queues.size === 0 || !session.hasRoom()) return
+    if (producer.open.size === 0 && !this.#world.producing) return
     const id = this.#producer(session, producer.id)
     for (let left = 1 + dice.below(mix.burst); left > 0; left--) {
       const sequence = this.#nextOf(producer)

@@ -1,0 +1,36 @@
+import { describe, expect, test } from 'vitest'
+import { simulateStores } from './store-simulation.ts'
+
+/** Fresh seeds for each run of the tests, as many as fit into the time; a failure names its seed. */
+const freshMs = 8_000
+
+/**
+ * Seeds that failed once, with the cause. A seed stands for its run only as long as the simulation draws the same
+ * numbers in the same order; the rules themselves have tests of their own.
+ */
+const failedOnce: readonly (readonly [seed: number, cause: string])[] = []
+
+describe('simulation of whole stores', () => {
+  test('the same seed is the same history', async () => {
+    for (const seed of [1, 2, 3]) {
+      const first = await simulateStores({ seed })
+      expect(await simulateStores({ seed })).toEqual(first)
+    }
+  }, 30_000)
+
+  test.each(failedOnce)(
+    'seed %i: %s',
+    async (seed) => {
+      await simulateStores({ seed })
+    },
+    30_000,
+  )
+
+  test('fresh seeds: what is confirmed survives, and a healed cluster comes to rest', async () => {
+    const from = Date.now() % 2 ** 31
+    let count = 0
+    for (const began = performance.now(); performance.now() - began < freshMs; count++)
+      await simulateStores({ seed: from + count })
+    expect(count).toBeGreaterThan(0)
+  }, 60_000)
+})
