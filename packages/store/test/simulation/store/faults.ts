@@ -8,6 +8,8 @@ import type { WorkloadMix } from './workload.ts'
 export interface FaultMix {
   /** A machine loses power: what was not synced is lost, torn or kept. */
   readonly powerLosses: number
+  /** Deaths while the cluster is being founded. */
+  readonly earlyDeaths: number
   /** Power is lost everywhere at once. */
   readonly blackouts: number
   /** A process is killed; the page cache stays. */
@@ -93,6 +95,7 @@ function drawFaults(dice: Dice): FaultMix {
   const seldom = (usual: number): number => (dice.chance(0.8) ? 0 : usual * dice.pick([0.5, 1, 3]))
   return {
     powerLosses: rate(0.8),
+    earlyDeaths: dice.chance(0.8) ? 0 : dice.pick([1, 3, 8]),
     blackouts: seldom(0.4),
     kills: rate(0.8),
     killsWithin: rate(0.8),
@@ -107,7 +110,7 @@ function drawFaults(dice: Dice): FaultMix {
     slowDisks: rate(0.5),
     diskErrors: seldom(1),
     fullDisks: seldom(0.5),
-    bitFlips: seldom(0.5),
+    bitFlips: seldom(0.7),
     wipes: seldom(0.3),
     damagedIndexes: seldom(1),
     wallJumps: seldom(0.5),

@@ -177,7 +177,8 @@ class StoreSimulation {
     const before = this.#world.producers.map(({ confirmed }) => confirmed)
     await this.#await('progress of all producers under one master', boundMs, () => {
       const progress = this.#world.producers.every(({ confirmed }, at) => confirmed > (before[at] ?? 0))
-      return progress && this.#masters().length === 1
+      const [master, other] = this.#masters()
+      return progress && master?.leaseless === false && other === undefined
     })
     this.#world.producing = false
     await this.#await('confirm of all messages', boundMs, () =>
@@ -552,6 +553,10 @@ class StoreSimulation {
     const until = (): number => this.#scheduler.nowMs + dice.range(20, dice.pick([200, 1500, 6000]))
 
     this.#repeat(dice, faults.powerLosses, () => this.#kill(some(), 'power lost', down()))
+    for (let left = faults.earlyDeaths; left > 0; left--)
+      this.#scheduler.in(dice.range(0, 600), () =>
+        this.#kill(dice.pick(this.#nodes), dice.pick(['power lost', 'killed']), dice.range(0, 100)),
+      )
     this.#repeat(dice, faults.blackouts, () => {
       for (const node of this.#nodes) this.#kill(node, 'power lost', down())
     })
@@ -678,8 +683,10 @@ class StoreSimulation {
 
   #flipBit(dice: Dice, node: SimulatedNode): void {
     const segments = node.disk.paths().filter((path) => /\/\d{20}\.log$/.test(path))
-    const path = dice.pick(segments.length > 1 ? segments.slice(0, -1) : [''])
-    if (path === '' || !this.#mayLose(node)) return
+    const old = segments.slice(0, -1)
+    // A promise has two copies, of which one may go bad.
+    const path = dice.chance(0.2) ? `${directory}/promise` : (old[dice.below(old.length)] ?? '')
+    if (!node.disk.paths().includes(path) || !this.#mayLose(node)) return
     const bit = dice.below(node.disk.content(path).length * 8)
     this.#scheduler.note(`${node.name}: bit ${bit} of ${path} flips`)
     node.disk.flipBit(path, bit)

@@ -84,6 +84,10 @@ export class SimulatedBroker implements StoreListener {
   session: MasterSession | undefined
   /** Consumers ask for messages and acknowledge them. */
   consuming = true
+  /** There was no lease when it was last asked for, and none since. */
+  leaseless = false
+  /** There was no room when it was last asked for, and none since. */
+  #full = false
   #over = false
   #confirmedIndex = 0
   #committedIndex = 0
@@ -156,6 +160,8 @@ export class SimulatedBroker implements StoreListener {
     this.#confirmedIndex = 0
     this.#committedIndex = 0
     this.#lastIndex = applied
+    this.#full = false
+    this.leaseless = false
     this.#waiting = []
     this.#queues.clear()
     this.#cursors.clear()
@@ -215,12 +221,14 @@ export class SimulatedBroker implements StoreListener {
   drained(): void {
     if (!this.#hears('drained')) return
     if (this.session === undefined) this.#world.violated(`${this.name} has drained and is no master`)
+    this.#full = false
   }
 
   leaseRenewed(): void {
     if (!this.#hears('leaseRenewed')) return
     const { session } = this
     if (session === undefined) this.#world.violated(`${this.name} renews its lease and is no master`)
+    this.leaseless = false
     if (this.#world.dice.chance(0.3)) this.#consume(session)
   }
 
@@ -243,7 +251,9 @@ export class SimulatedBroker implements StoreListener {
   send(producer: Producer): void {
     const { session } = this
     const { dice, mix } = this.#world
-    if (session === undefined || this.#queues.size === 0 || !session.hasRoom()) return
+    if (session === undefined || this.#queues.size === 0 || this.#full) return
+    this.#full = !session.hasRoom()
+    if (this.#full) return
     if (producer.open.size === 0 && !this.#world.producing) return
     const id = this.#producer(session, producer.id)
     for (let left = 1 + dice.below(mix.burst); left > 0; left--) {
@@ -350,7 +360,9 @@ export class SimulatedBroker implements StoreListener {
     const store = this.#store
     const queue = this.#queues.get(dice.pick(this.#world.mix.queues))
     if (this.session !== session || store === undefined || queue === undefined) return
-    if (this.#delivering || !this.consuming || !session.mayDispatch()) return
+    if (this.#delivering || !this.consuming || this.leaseless) return
+    this.leaseless = !session.mayDispatch()
+    if (this.leaseless) return
     this.#delivering = true
     const after = this.#cursors.get(queue) ?? 0
     this.#deliver(session, store, queue, after, 1 + dice.below(20)).then(
@@ -376,7 +388,9 @@ export class SimulatedBroker implements StoreListener {
     const entries = await store.page(queue, after, limit)
     const indices = entries.map(({ index }) => index)
     const contents = await store.read(indices)
-    if (this.session !== session || !session.mayDispatch()) return
+    if (this.session !== session) return
+    this.leaseless = !session.mayDispatch()
+    if (this.leaseless) return
     if ((this.#cursors.get(queue) ?? 0) !== after) return
     for (const [place, { index }] of entries.entries()) {
       const envelope = log.envelopes.get(index)
