@@ -47,9 +47,11 @@ export class PromiseFile {
     const path = join(directory, fileName)
     const content = await disk.readWhole(path, maxBytes)
     if (content !== undefined && content.length > 2 * slotBytes) throw corrupt(path, 'is too long')
-    if (content === undefined || content.length < 2 * slotBytes) {
+    const blank = content?.every((byte) => byte === 0)
+    // A blank one may be as long as this in the page cache only: a first write into it could outlive its length.
+    if (content === undefined || content.length < 2 * slotBytes || (blank && !founded)) {
       // Cut short with something in it, it is not one that was being made when the power went.
-      if (founded || content?.some((byte) => byte !== 0)) throw corrupt(path, 'is missing or cut short')
+      if (founded || blank === false) throw corrupt(path, 'is missing or cut short')
       if (content !== undefined) await disk.remove(path)
       const created = await disk.open(path, 'create')
       await created.allocate(2 * slotBytes)
