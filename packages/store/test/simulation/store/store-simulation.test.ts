@@ -30,6 +30,14 @@ describe('simulation of whole stores', () => {
     30_000,
   )
 
+  test('seed 292, five voters and many losses: a blank promise file whose length was lost is no damage', async () => {
+    const losses = { wipes: 0.6, bitFlips: 1, kills: 1, restarts: 1 }
+    await simulateStores({
+      seed: 292,
+      scenario: (drawn) => ({ ...drawn, voters: 5, faults: { ...drawn.faults, ...losses } }),
+    })
+  }, 30_000)
+
   test('fresh seeds: what is confirmed survives, and a healed cluster comes to rest', async () => {
     const from = Date.now() % 2 ** 31
     let count = 0
