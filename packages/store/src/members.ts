@@ -29,6 +29,8 @@ const freshMs = 1500
 
 /** Without acknowledgement for so long, although something is outstanding, a connected slave counts as stalled. */
 const stalledAfterMs = 2000
+/** What a slave in sync may have under way, unacknowledged: more than a master under load has. */
+const inSyncBytes: number = 4 * 1024 * 1024
 
 /** The other members as this node sees them: who they are, and what they last said. */
 export class Members {
@@ -172,9 +174,8 @@ function progressState(progress: Progress, core: Consensus, nowMs: number): Memb
   if (progress.mode === 'gone') return 'cannot catch up'
   const lag = core.lastIndex - progress.durableIndex
   if (lag > 0 && nowMs - progress.movedMs > stalledAfterMs) return 'stalled'
-  return progress.mode === 'stream' && !progress.fetching && progress.durableIndex > 0
-    ? 'in sync'
-    : 'catching up'
+  const sent = progress.mode === 'stream' && progress.nextIndex > core.lastIndex
+  return sent && progress.durableIndex > 0 && progress.flyingBytes <= inSyncBytes ? 'in sync' : 'catching up'
 }
 
 function reasonOf(peer: PeerState, voter: boolean, voters: readonly Voter[]): string | undefined {
