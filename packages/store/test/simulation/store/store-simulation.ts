@@ -43,7 +43,7 @@ export interface StoreSimulationResult {
 }
 
 /** A run that broke a rule; the seed gives it again. */
-export class StoreSimulationFailure extends Error {
+class StoreSimulationFailure extends Error {
   readonly seed: number
 
   constructor(seed: number, cause: unknown) {
