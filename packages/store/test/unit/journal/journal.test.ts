@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { StoreError } from '../../../src/errors.ts'
 import {
   appendDurably,
@@ -233,6 +233,27 @@ describe('journal: failing disks', () => {
     const batches = await appendDurably(log, ear, 30)
     expect(batches).toHaveLength(30)
     expect(ear.failures).toEqual([])
+  })
+
+  test('when the spare fails during a group of several parts, no segment follows a part without sync (S29)', async () => {
+    const disk = newDisk()
+    const { log, ear } = await open(disk)
+    const makeSpare = disk.hold('allocate')
+    // A quarter of the segment is full: the next one is being made.
+    await appendDurably(log, ear, 12)
+    await vi.waitFor(() => expect(disk.waiting('allocate')).toBe(1))
+    const segments = () => disk.paths().filter((path) => /\d\.log$/.test(path))
+    expect(segments()).toHaveLength(1)
+    const write = disk.hold('write')
+    for (let made = 0; made < 40; made++) appendTo(log, { bytes: 300 })
+    await vi.waitFor(() => expect(disk.waiting('write')).toBe(1))
+    disk.failNext({ operation: 'allocate', code: 'EIO' })
+    makeSpare()
+    await ear.hearsFailure()
+    write()
+    await settle()
+    expect(segments()).toHaveLength(1)
+    expect(log.durableIndex).toBe(12)
   })
 
   test('a failing close is a failure', async () => {
