@@ -23,7 +23,7 @@ export const truncationBytes = 20
 const magic = 0x54514d4c
 const version = 1
 
-export function encodeTruncation(index: number): Buffer {
+function encodeTruncation(index: number): Buffer {
   const bytes = Buffer.alloc(truncationBytes)
   bytes.writeUInt32LE(magic, 0)
   bytes.writeUInt16LE(version, 4)
