@@ -268,7 +268,7 @@ export const mutants: readonly Mutant[] = [
 ]
 
 /** The core with the fault in it. */
-export async function plant(mutant: Mutant): Promise<typeof Consensus> {
+async function plant(mutant: Mutant): Promise<typeof Consensus> {
   const url = new URL('../../src/consensus/consensus.ts', import.meta.url)
   let text = readFileSync(url, 'utf8')
   for (const [find, replace] of mutant.edits) {
