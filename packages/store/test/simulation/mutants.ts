@@ -6,13 +6,14 @@ import { simulate } from './consensus-simulation.ts'
 /**
  * A fault planted into the core, to see that the simulation would have found it.
  *
- * It is planted into the text of the core as it is loaded, so that production code needs no switch; where the text
- * has changed and the fault no longer applies, loading it fails.
+ * It is planted into the text of the core's files as they are loaded, so that production code needs no switch; where
+ * the text has changed and the fault no longer applies, loading it fails.
  */
 export interface Mutant {
   readonly name: string
   /** The rule that it breaks. */
   readonly rule: string
+  /** What is to be found, in one place of one file, types left out. */
   readonly edits: readonly (readonly [find: string, replace: string])[]
   /** The handshake lets a blank store go on as the voter it was. */
   readonly blankStoresVote?: boolean
@@ -24,9 +25,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'votes before its promise is durable',
     rule: 'S2',
-    edits: [
-      ['if (this.#durableEpoch === this.#promisedEpoch) this.#answerVote', 'if (true) this.#answerVote'],
-    ],
+    edits: [['if (this.#promise.durable) this.#answerVote', 'if (true) this.#answerVote']],
     within: 100,
   },
   {
@@ -34,8 +33,8 @@ export const mutants: readonly Mutant[] = [
     rule: 'S2',
     edits: [
       [
-        'this.#promise(campaign.epoch, this.#options.nodeId)',
-        'this.#promise(campaign.epoch, this.#options.nodeId); this.#askForVotes(campaign, campaign.deadlineMs)',
+        'this.#give(campaign.epoch, this.#options.nodeId)',
+        'this.#give(campaign.epoch, this.#options.nodeId); this.#askForVotes(campaign, campaign.deadlineMs)',
       ],
     ],
     within: 100,
@@ -44,26 +43,21 @@ export const mutants: readonly Mutant[] = [
     name: 'votes twice in an epoch',
     rule: 'S2',
     edits: [
-      ['!refused && this.#votedFor === from', '!refused'],
-      ['epoch === this.#promisedEpoch && this.#votedFor === to', 'epoch === this.#promisedEpoch'],
+      ['!refused && this.#promise.votedFor === from', '!refused'],
+      ['epoch === this.#promise.epoch && this.#promise.votedFor === to', 'epoch === this.#promise.epoch'],
     ],
     within: 100,
   },
   {
     name: 'acknowledges before its promise is durable',
     rule: 'S3',
-    edits: [
-      [
-        'if (this.#durableEpoch !== this.#promisedEpoch) {\n      this.#acknowledgementDue',
-        'if (false) {\n      this.#acknowledgementDue',
-      ],
-    ],
+    edits: [['if (!this.#promise.durable) {\n      this.#due', 'if (false) {\n      this.#due']],
     within: 100,
   },
   {
     name: 'accepts appends of an older epoch',
     rule: 'S3',
-    edits: [['if (message.epoch < this.#promisedEpoch) {', 'if (false) {']],
+    edits: [['if (message.epoch < this.#promise.epoch) {', 'if (false) {']],
     within: 200,
   },
   {
@@ -99,7 +93,7 @@ export const mutants: readonly Mutant[] = [
     name: 'serves before it committed a record of its epoch',
     rule: 'S5',
     edits: [
-      ['held > this.#commitIndex && held >= start.first', 'true'],
+      ['held > commitIndex && held >= start.first', 'true'],
       ['!this.#serving && held >= start.last', '!this.#serving'],
     ],
     within: 100,
@@ -109,8 +103,8 @@ export const mutants: readonly Mutant[] = [
     rule: 'S6',
     edits: [
       [
-        '(progress) => progress.durableIndex, this.#durableIndex, this.quorum',
-        '(progress) => progress.durableIndex, this.#lastIndex, this.quorum',
+        '(progress) => progress.durableIndex, durableIndex, this.#electorate.quorum',
+        '(progress) => progress.durableIndex, this.#tail.lastIndex, this.#electorate.quorum',
       ],
     ],
     within: 100,
@@ -120,7 +114,7 @@ export const mutants: readonly Mutant[] = [
     rule: 'S6',
     edits: [
       [
-        'durableIndex: Math.min(this.#durableIndex, this.#verifiedIndex)',
+        'durableIndex: Math.min(this.#tail.durableIndex, this.#verifiedIndex)',
         'durableIndex: this.#verifiedIndex',
       ],
     ],
@@ -130,7 +124,10 @@ export const mutants: readonly Mutant[] = [
     name: 'acknowledges a tail that was not compared',
     rule: 'S6',
     edits: [
-      ['durableIndex: Math.min(this.#durableIndex, this.#verifiedIndex)', 'durableIndex: this.#durableIndex'],
+      [
+        'durableIndex: Math.min(this.#tail.durableIndex, this.#verifiedIndex)',
+        'durableIndex: this.#tail.durableIndex',
+      ],
     ],
     within: 1000,
   },
@@ -140,7 +137,7 @@ export const mutants: readonly Mutant[] = [
     edits: [
       [
         'Math.min(message.commitIndex, this.#verifiedIndex)',
-        'Math.min(message.commitIndex, this.#lastIndex)',
+        'Math.min(message.commitIndex, this.#tail.lastIndex)',
       ],
     ],
     within: 1000,
@@ -150,8 +147,8 @@ export const mutants: readonly Mutant[] = [
     rule: 'S6',
     edits: [
       [
-        '(progress) => progress.durableIndex, this.#durableIndex, this.quorum',
-        '(progress) => progress.durableIndex, this.#durableIndex, Math.max(1, this.quorum - 1)',
+        '(progress) => progress.durableIndex, durableIndex, this.#electorate.quorum',
+        '(progress) => progress.durableIndex, durableIndex, Math.max(1, this.#electorate.quorum - 1)',
       ],
     ],
     within: 100,
@@ -165,7 +162,12 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'does not compare epochs where the logs meet',
     rule: 'S7',
-    edits: [['this.#epochs.epochAt(message.previousIndex) !== message.previousEpoch', 'false']],
+    edits: [
+      [
+        '!this.#tail.holds(message.previousEpoch, message.previousIndex)',
+        'message.previousIndex > this.#tail.lastIndex',
+      ],
+    ],
     within: 200,
   },
   {
@@ -174,7 +176,7 @@ export const mutants: readonly Mutant[] = [
     edits: [
       [
         'this.#truncate(first.firstIndex - 1)',
-        'this.#truncate(Math.min(first.firstIndex - 1, this.#commitIndex - 1))',
+        'this.#truncate(Math.min(first.firstIndex - 1, this.#tail.commitIndex - 1))',
       ],
     ],
     within: 100,
@@ -184,8 +186,8 @@ export const mutants: readonly Mutant[] = [
     rule: 'S7',
     edits: [
       [
-        'if (this.#leader !== from) this.#follow(from)',
-        'if (this.#leader !== from) { this.#follow(from); if (this.#lastIndex > this.#commitIndex) this.#truncate(this.#commitIndex) }',
+        'this.#follow(following)\n',
+        'this.#follow(following); if (this.#tail.lastIndex > this.#tail.commitIndex) { const index = this.#tail.commitIndex; this.#tail.truncate(index); this.#effects.push({ type: "truncate", index }) }\n',
       ],
     ],
     within: 1000,
@@ -194,9 +196,10 @@ export const mutants: readonly Mutant[] = [
     name: 'votes while its leader is alive',
     rule: 'S9',
     edits: [
+      ['this.voter && !this.#leaderAlive(nowMs)', 'this.voter && this.#leadership === undefined'],
       [
-        'return this.#leader !== undefined && nowMs - this.#heardMs',
-        'return this.#leader === "?" && nowMs - this.#heardMs',
+        'this.#promise.epoch || this.#leaderAlive(nowMs)',
+        'this.#promise.epoch || this.#leadership !== undefined',
       ],
     ],
     within: 100,
@@ -210,7 +213,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'waits for no lease but those that it acknowledged itself',
     rule: 'S9',
-    edits: [['Math.max(campaign.leaseEndMs, nowMs + message.leaseMs)', 'campaign.leaseEndMs']],
+    edits: [['campaign.grantedBy(from, nowMs + message.leaseMs)', 'campaign.grantedBy(from)']],
     within: 20_000,
   },
   {
@@ -223,7 +226,10 @@ export const mutants: readonly Mutant[] = [
     name: 'forgets the lease that its refusal renewed',
     rule: 'S9',
     edits: [
-      ['this.#renewLease(nowMs)\n        this.#send(from, this.#refusal', 'this.#send(from, this.#refusal'],
+      [
+        'this.#leases.renew(this.#promise.epoch, nowMs)\n        this.#effects.send(this.leader, refusal',
+        'this.#effects.send(this.leader, refusal',
+      ],
     ],
     within: 40_000,
   },
@@ -233,8 +239,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       ['this.#answeredMs = this.#answeredEarlierMs', 'this.#answeredMs = Number.NEGATIVE_INFINITY'],
       [
-        'this.#stopLeading(reason)\n      this.#heardMs',
-        'this.#stopLeading(reason)\n      this.#answeredMs = Number.NEGATIVE_INFINITY; this.#heardMs',
+        'this.#stopLeading(reason)\n      for',
+        'this.#stopLeading(reason)\n      this.#leases = new LeaseMemory(this.#options.leaseMs, Number.NEGATIVE_INFINITY); for',
       ],
     ],
     within: 1000,
@@ -269,21 +275,43 @@ export const mutants: readonly Mutant[] = [
 
 /** The core with the fault in it. */
 async function plant(mutant: Mutant): Promise<typeof Consensus> {
-  const url = new URL('../../src/consensus/consensus.ts', import.meta.url)
-  let text = readFileSync(url, 'utf8')
+  const texts = new Map<string, string>()
+  readCore('./consensus.ts', texts)
   for (const [find, replace] of mutant.edits) {
-    if (text.split(find).length !== 2)
-      throw new Error(`"${mutant.name}" does not apply: not once in the core: ${find}`)
-    text = text.replace(find, () => replace)
+    let found = 0
+    for (const [path, text] of texts) {
+      found += text.split(find).length - 1
+      texts.set(
+        path,
+        text.replace(find, () => replace),
+      )
+    }
+    if (found !== 1) throw new Error(`"${mutant.name}" does not apply: ${found} times in the core: ${find}`)
   }
-  // Types first: what is imported for its type alone is gone then.
-  const script = stripTypeScriptTypes(text).replaceAll(/from '(\.[^']*)'/g, (_, path: string) => {
-    return `from '${new URL(path, url).href}'`
-  })
   const module: { Consensus: typeof Consensus } = await import(
-    /* @vite-ignore */ `data:text/javascript;base64,${Buffer.from(script).toString('base64')}`
+    /* @vite-ignore */ moduleOf('./consensus.ts', texts)
   )
   return module.Consensus
+}
+
+const core = new URL('../../src/consensus/', import.meta.url)
+const ownImport = /from '(\.\/[^']*)'/g
+
+/** Reads a file of the core, without its types, and those of the core that it needs to run. */
+function readCore(path: string, texts: Map<string, string>): void {
+  if (texts.has(path)) return
+  // Types first: what is imported for its type alone is gone then.
+  const text = stripTypeScriptTypes(readFileSync(new URL(path, core), 'utf8'))
+  texts.set(path, text)
+  for (const [, own] of text.matchAll(ownImport)) readCore(own as string, texts)
+}
+
+/** A file of the core as a module that can be imported, with those it needs inside. */
+function moduleOf(path: string, texts: ReadonlyMap<string, string>): string {
+  const script = (texts.get(path) ?? '').replaceAll(ownImport, (_, own: string) => {
+    return `from '${moduleOf(own, texts)}'`
+  })
+  return `data:text/javascript;base64,${Buffer.from(script).toString('base64')}`
 }
 
 /** How many seeds it takes, from 1 on, until the simulation fails; `undefined` if none of them does. */

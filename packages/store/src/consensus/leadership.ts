@@ -1,0 +1,293 @@
+import type { StandReason } from '../election/elector.ts'
+import type { Campaign } from './campaign.ts'
+import type { Electorate } from './electorate.ts'
+import type { LogTail } from './log-tail.ts'
+import type { AppendReply, BatchSpan } from './message.ts'
+import type { PendingEffects } from './pending-effects.ts'
+import { Progress } from './progress.ts'
+import type { SyncPolicy } from './sync-policy.ts'
+
+/**
+ * This node as the leader of one epoch: gets its log to the others, and works out what they hold.
+ *
+ * Invariants:
+ * - The commit index moves only to records of the own epoch (S5), held durably by a majority of the voters, each
+ *   counted once (S6). Nothing is confirmed before the epoch's first batch is committed.
+ * - What is confirmed is never less than what is committed, and never falls.
+ * - It dispatches only under a lease that a majority renewed, counted from the question and not from the answer, and
+ *   not before every lease of an earlier leader that its electors acknowledged has run out (S9).
+ *
+ * Source: Ongaro, "Consensus: Bridging Theory and Practice" (2014), chapter 3 and section 6.4.1.
+ */
+export class Leadership {
+  readonly epoch: number
+  /** Why this node stood. */
+  readonly electedBy: StandReason
+  readonly #options: LeadershipOptions
+  readonly #electorate: Electorate
+  readonly #tail: LogTail
+  readonly #effects: PendingEffects
+  readonly #progress = new Map<string, Progress>()
+  /** The epoch's first batch; `undefined` until that is sealed. */
+  #epochStart: { readonly first: number; readonly last: number } | undefined
+  #serving = false
+  #confirmIndex: number
+  readonly #ledSinceMs: number
+  readonly #dispatchFromMs: number
+  #leaseBaseMs: number
+
+  /** @param campaign - The one that was won. */
+  constructor(
+    options: LeadershipOptions,
+    electorate: Electorate,
+    tail: LogTail,
+    effects: PendingEffects,
+    campaign: Campaign,
+    nowMs: number,
+  ) {
+    this.epoch = campaign.epoch
+    this.electedBy = campaign.reason
+    this.#options = options
+    this.#electorate = electorate
+    this.#tail = tail
+    this.#effects = effects
+    this.#confirmIndex = tail.commitIndex
+    this.#ledSinceMs = nowMs
+    this.#dispatchFromMs = campaign.leaseEndMs
+    // A cluster of one needs nobody's leave.
+    this.#leaseBaseMs = electorate.quorum === 1 ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY
+    for (const [nodeId, { voter }] of electorate.peers) {
+      const progress = new Progress(nodeId, voter, tail.lastIndex + 1, nowMs)
+      progress.connected = true
+      // Most logs agree at the end: the first batch goes out on trust, and a refusal starts the search.
+      progress.mode = 'stream'
+      this.#progress.set(nodeId, progress)
+    }
+  }
+
+  get serving(): boolean {
+    return this.#serving
+  }
+  /** The others, those included that were connected before. */
+  get progress(): Iterable<Progress> {
+    return this.#progress.values()
+  }
+
+  mayDispatch(nowMs: number): boolean {
+    return this.#serving && nowMs >= this.#dispatchFromMs && nowMs < this.#leaseBaseMs + this.#options.leaseMs
+  }
+
+  /** Whether a majority has been silent for so long that it may have elected another. */
+  deserted(nowMs: number): boolean {
+    const answered = this.#nthHighest((progress) => progress.answeredMs, nowMs, this.#electorate.quorum)
+    return nowMs - Math.max(answered, this.#ledSinceMs) >= this.#options.electionTimeoutMs
+  }
+
+  tick(nowMs: number): void {
+    for (const progress of this.#progress.values()) {
+      if (progress.connected && nowMs - progress.askedMs >= this.#options.heartbeatMs)
+        this.#heartbeat(progress, nowMs)
+    }
+  }
+
+  attach(nodeId: string, voter: boolean, nowMs: number): void {
+    let progress = this.#progress.get(nodeId)
+    if (progress === undefined || progress.voter !== voter) {
+      progress = new Progress(nodeId, voter, this.#tail.lastIndex + 1, nowMs)
+      this.#progress.set(nodeId, progress)
+    }
+    progress.connected = true
+    progress.restart('probe', this.#tail.lastIndex + 1)
+    this.#heartbeat(progress, nowMs)
+  }
+
+  detach(nodeId: string): void {
+    const progress = this.#progress.get(nodeId)
+    if (progress !== undefined) progress.connected = false
+  }
+
+  /** The own disk has more of the log. */
+  durable(): void {
+    this.#advance()
+  }
+
+  sealed(firstIndex: number, lastIndex: number, bytes: Buffer, nowMs: number): void {
+    const previousIndex = this.#tail.lastIndex
+    if (firstIndex !== previousIndex + 1) throw new Error(`sealed ${firstIndex} behind ${previousIndex}`)
+    this.#tail.append(this.epoch, firstIndex, lastIndex)
+    this.#epochStart ??= { first: firstIndex, last: lastIndex }
+    const batches = [{ epoch: this.epoch, firstIndex, lastIndex, offset: 0 }]
+    for (const progress of this.#progress.values()) {
+      if (!progress.connected || progress.mode !== 'stream' || progress.nextIndex !== firstIndex) continue
+      if (progress.flyingBytes > this.#options.maxFlyingBytes) continue
+      this.#sendBatches(progress, previousIndex, batches, bytes, nowMs)
+    }
+    this.#advance()
+  }
+
+  fetched(to: string, fromIndex: number, batches: readonly BatchSpan[], bytes: Buffer, nowMs: number): void {
+    const progress = this.#progress.get(to)
+    // A reconnect in between started this member over; then another fetch, or none, is under way.
+    if (progress === undefined || !progress.fetching || progress.nextIndex !== fromIndex) return
+    progress.fetching = false
+    const last = batches.at(-1)
+    // The log may have been cut and grown anew while the disk was read: then these are not its batches any more.
+    if (last === undefined || !this.#tail.holds(last.epoch, last.lastIndex)) return
+    this.#sendBatches(progress, fromIndex - 1, batches, bytes, nowMs)
+    this.#pull(progress)
+  }
+
+  fetchFailed(to: string): void {
+    const progress = this.#progress.get(to)
+    if (progress === undefined) return
+    progress.fetching = false
+    progress.mode = 'gone'
+    this.#effects.push({ type: 'role' })
+  }
+
+  /** A member's answer in this epoch. */
+  answered(from: string, message: AppendReply, nowMs: number): void {
+    const progress = this.#progress.get(from)
+    if (progress === undefined) return
+    if (message.sentAtMs > progress.answeredMs) {
+      progress.answeredMs = message.sentAtMs
+      const { quorum } = this.#electorate
+      if (quorum > 1) this.#leaseBaseMs = this.#nthHighest((each) => each.answeredMs, nowMs, quorum)
+    }
+    if (!message.accepted) {
+      this.#searchFrom(progress, message, nowMs)
+      return
+    }
+    progress.acknowledged(message.writtenIndex, message.durableIndex, nowMs)
+    if (progress.mode === 'probe') {
+      if (message.previousIndex !== progress.nextIndex - 1) return // Answers an older question.
+      progress.mode = 'stream'
+    }
+    if (progress.mode === 'stream') this.#pull(progress)
+    this.#advance()
+  }
+
+  // What goes out.
+
+  /** Goes back to the last place where the two logs may agree, epoch by epoch, and asks again. */
+  #searchFrom(progress: Progress, message: AppendReply, nowMs: number): void {
+    if (progress.mode === 'gone') return
+    if (progress.mode === 'probe' && message.previousIndex !== progress.nextIndex - 1) return
+    const own = this.#tail.endOfEpochUpTo(message.hintEpoch)
+    const agreed = own.epoch === message.hintEpoch ? Math.min(own.index, message.durableIndex) : own.index
+    // What is committed on both sides is the same, but a member may have to start from below what it acknowledged
+    // to an earlier leader; its acknowledgements in this epoch stay true.
+    progress.restart('probe', agreed + 1)
+    this.#heartbeat(progress, nowMs)
+  }
+
+  #heartbeat(progress: Progress, nowMs: number): void {
+    progress.askedMs = nowMs
+    this.#sendAppend(progress, progress.nextIndex - 1, [], empty, nowMs)
+  }
+
+  /** Has what a member lacks read from the log, as far as it may have more under way. */
+  #pull(progress: Progress): void {
+    if (!progress.connected || progress.fetching || progress.nextIndex > this.#tail.lastIndex) return
+    if (progress.flyingBytes > this.#options.maxFlyingBytes) return
+    progress.fetching = true
+    this.#effects.push({
+      type: 'fetch',
+      to: progress.nodeId,
+      fromIndex: progress.nextIndex,
+      epoch: this.epoch,
+    })
+  }
+
+  #sendBatches(
+    progress: Progress,
+    previousIndex: number,
+    batches: readonly BatchSpan[],
+    bytes: Buffer,
+    nowMs: number,
+  ): void {
+    this.#sendAppend(progress, previousIndex, batches, bytes, nowMs)
+    progress.sent(batches.at(-1)?.lastIndex ?? previousIndex, bytes.length)
+  }
+
+  #sendAppend(
+    progress: Progress,
+    previousIndex: number,
+    batches: readonly BatchSpan[],
+    bytes: Buffer,
+    nowMs: number,
+  ): void {
+    this.#effects.send(progress.nodeId, {
+      type: 'append',
+      epoch: this.epoch,
+      previousIndex,
+      previousEpoch: this.#tail.epochAt(previousIndex),
+      commitIndex: this.#tail.commitIndex,
+      sentAtMs: nowMs,
+      batches,
+      bytes,
+    })
+  }
+
+  // What is held.
+
+  /** Moves the commit index, and what may be confirmed, as far as the acknowledgements allow. */
+  #advance(): void {
+    const start = this.#epochStart
+    if (start === undefined) return
+    const { durableIndex, commitIndex } = this.#tail
+    const held = this.#nthHighest((progress) => progress.durableIndex, durableIndex, this.#electorate.quorum)
+    // Records of older epochs commit only under one of ours, or a later election could drop them (Raft, figure 8).
+    if (held > commitIndex && held >= start.first) {
+      this.#tail.commit(held)
+      this.#effects.push({ type: 'commit', index: held })
+      if (!this.#serving && held >= start.last) {
+        this.#serving = true
+        this.#effects.push({ type: 'serving', epoch: this.epoch })
+      }
+    }
+    if (!this.#serving) return
+    const confirm = this.#confirmable()
+    if (confirm > this.#confirmIndex) {
+      this.#confirmIndex = confirm
+      this.#effects.push({ type: 'confirm', index: confirm })
+    }
+  }
+
+  #confirmable(): number {
+    const { committed, ownDisk, slaves } = this.#options.sync
+    if (committed) return this.#tail.commitIndex
+    let index = ownDisk ? this.#tail.durableIndex : this.#tail.lastIndex
+    const others = this.#electorate.quorum - 1
+    if (slaves !== 'none' && others > 0) {
+      const held = this.#nthHighest(
+        slaves === 'disk' ? (progress) => progress.durableIndex : (progress) => progress.writtenIndex,
+        Number.NEGATIVE_INFINITY,
+        others,
+      )
+      index = Math.min(index, held)
+    }
+    return Math.max(index, this.#tail.commitIndex)
+  }
+
+  /** The n-th highest value among the voters, `own` being this node's; minus infinity where fewer have one. */
+  #nthHighest(value: (progress: Progress) => number, own: number, n: number): number {
+    const values = this.#electorate.voter ? [own] : []
+    for (const progress of this.#progress.values()) if (progress.voter) values.push(value(progress))
+    values.sort((left, right) => right - left)
+    return values[n - 1] ?? Number.NEGATIVE_INFINITY
+  }
+}
+
+const empty: Buffer = Buffer.alloc(0)
+
+export interface LeadershipOptions {
+  readonly sync: SyncPolicy
+  /** Silence after which a leader is taken for lost, and a leader gives up. */
+  readonly electionTimeoutMs: number
+  /** For how long a leader may dispatch after a majority answered; well below `electionTimeoutMs`. */
+  readonly leaseMs: number
+  readonly heartbeatMs: number
+  /** Bytes that may be under way to one member, unacknowledged. */
+  readonly maxFlyingBytes: number
+}
