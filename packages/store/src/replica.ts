@@ -98,7 +98,7 @@ export class Replica {
     this.#run(this.core.stand(reason, this.#clock.monotonicMs()))
   }
   resign(reason: string): void {
-    this.#run(this.core.resign(reason, this.#clock.monotonicMs()))
+    this.#run(this.core.resign(reason))
   }
   peerUp(nodeId: string, voter: boolean): void {
     this.#run(this.core.peerUp(nodeId, voter, this.#clock.monotonicMs()))

@@ -225,7 +225,7 @@ export class Consensus {
   }
 
   /** Gives leadership up, with word to the others, so that they need not wait for anything. */
-  resign(reason: string, _nowMs: number): readonly Effect[] {
+  resign(reason: string): readonly Effect[] {
     if (this.#leadership !== undefined) {
       const { epoch } = this.#leadership
       // The lease ends here, before anyone is told that it did.

@@ -256,7 +256,7 @@ class ConsensusSimulation {
 
   #resign(node: SimulatedNode): void {
     if (node.core?.role !== 'leader') return
-    this.#perform(node, node.core.resign('told to', this.#local(node)))
+    this.#perform(node, node.core.resign('told to'))
   }
 
   #crash(node: SimulatedNode, downMs: number): void {

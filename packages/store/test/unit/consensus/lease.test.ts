@@ -125,7 +125,7 @@ describe('S9: lease', () => {
     node.promised(2, 1010)
     node.receive('c', voteReply(2), 1010)
     expect(node.role).toBe('leader')
-    node.resign('asked to', 1020)
+    node.resign('asked to')
     expect(leaseTold(node, 'c', 3, 1030)).toBeCloseTo(leaseMs * 1.1 - 30)
   })
 
