@@ -216,7 +216,9 @@ async function withLoad(
   }
   const reader = await cluster.connect(await cluster.waitForMaster())
   await reader.subscribe('load', 'auto')
-  await waitFor('all messages', () => reader.messages().length >= producer.sent, { timeoutMs: 60_000 })
+  // The cheap question first: it is asked again and again while many thousand messages come in.
+  const allCame = () => reader.received.length >= producer.sent && reader.messages().length >= producer.sent
+  await waitFor('all messages', allCame, { timeoutMs: 60_000 + outageMs })
   const wrong = reader.messages().findIndex((frame, i) => `${frame.body}` !== `${i + 1}`)
   expect(wrong).toBe(-1)
 }
