@@ -215,6 +215,10 @@ export class VirtualDisk implements Disk {
     })
   }
 
+  async removeDirectory(directory: string): Promise<void> {
+    for (const path of [...this.#names.keys()]) if (dirname(path) === directory) await this.remove(path)
+  }
+
   async syncDirectory(directory: string): Promise<void> {
     await this.#perform('syncDirectory', directory, true, () => {
       for (const change of this.#nameChanges)

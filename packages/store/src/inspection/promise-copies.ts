@@ -85,5 +85,6 @@ class OneFileInMemory implements Disk {
   async makeDirectory(): Promise<void> {}
   async rename(): Promise<void> {}
   async remove(): Promise<void> {}
+  async removeDirectory(): Promise<void> {}
   async syncDirectory(): Promise<void> {}
 }

@@ -43,6 +43,10 @@ export class ReadOnlyDisk implements Disk {
   async remove(path: string): Promise<void> {
     throw refused('remove', path)
   }
+
+  async removeDirectory(directory: string): Promise<void> {
+    throw refused('removeDirectory', directory)
+  }
 }
 
 function refused(operation: string, path: string): TypeError {

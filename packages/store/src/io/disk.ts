@@ -16,6 +16,8 @@ export interface Disk {
   readWhole(path: string, maxBytes: number): Promise<Buffer | undefined>
   rename(from: string, to: string): Promise<void>
   remove(path: string): Promise<void>
+  /** Removes a directory with all files in it; nothing happens if it does not exist. Not durable before its parent is synced. */
+  removeDirectory(directory: string): Promise<void>
   syncDirectory(directory: string): Promise<void>
 }
 

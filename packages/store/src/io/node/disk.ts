@@ -1,5 +1,5 @@
 import { close, fdatasync, fstat, fsync, open, read, rename, type Stats, writev } from 'node:fs'
-import { mkdir, readdir, unlink } from 'node:fs/promises'
+import { mkdir, readdir, rm, unlink } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import type { Disk, DiskFile } from '../disk.ts'
@@ -66,6 +66,10 @@ export class NodeDisk implements Disk {
 
   async remove(path: string): Promise<void> {
     await unlink(path)
+  }
+
+  async removeDirectory(directory: string): Promise<void> {
+    await rm(directory, { recursive: true, force: true })
   }
 
   async syncDirectory(directory: string): Promise<void> {

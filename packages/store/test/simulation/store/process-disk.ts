@@ -110,6 +110,10 @@ export class ProcessDisk implements Disk {
     return this.perform('remove', () => this.#disk.remove(path))
   }
 
+  removeDirectory(directory: string): Promise<void> {
+    return this.perform('remove', () => this.#disk.removeDirectory(directory))
+  }
+
   syncDirectory(directory: string): Promise<void> {
     return this.perform('syncDirectory', () => this.#disk.syncDirectory(directory))
   }
