@@ -17,6 +17,10 @@ export type StoreErrorDetail =
   | { readonly code: 'STORE_ADDRESS_IN_USE'; readonly address: string }
   /** A record larger than `maxRecordBytes`. */
   | { readonly code: 'STORE_RECORD_TOO_LARGE'; readonly bytes: number; readonly limit: number }
+  /** The disk is as full as it may get: no message is taken until space is free again. Nothing else is refused. */
+  | { readonly code: 'STORE_FULL'; readonly directory: string }
+  /** A change of members, level or mastership that would not be safe or makes no sense; the message tells why. */
+  | { readonly code: 'STORE_CHANGE_REFUSED'; readonly change: string }
   /** The log below `index` is no longer there. */
   | { readonly code: 'STORE_LOG_GONE'; readonly index: number }
 

@@ -20,5 +20,15 @@ export type {
   StoreListener,
 } from './message-store.ts'
 export type { LevelDbOptions, ReplicatedLevelDbOptions, SyncLevel } from './options.ts'
+export type {
+  BackupReport,
+  LevelRange,
+  MemberReport,
+  MembersReport,
+  RecoveryPlan,
+  RestoreOptions,
+  RestoreReport,
+  StoreAdministration,
+} from './store-administration.ts'
 export { createStore, type StoreConfiguration, type StoreHost } from './store-factory.ts'
-export type { MemberStatus, Position, StoreStatus, ZooKeeperStatus } from './store-status.ts'
+export type { MemberStatus, Position, StorageStatus, StoreStatus, ZooKeeperStatus } from './store-status.ts'

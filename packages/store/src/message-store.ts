@@ -1,3 +1,4 @@
+import type { StoreAdministration } from './store-administration.ts'
 import type { StoreStatus } from './store-status.ts'
 
 /** Role as ActiveMQ's users know it. */
@@ -53,7 +54,8 @@ export interface MasterSession {
    * @param sequence - The producer's number for this message, from 1 up, in the order of sending; 0 if `producer` is 0.
    * @returns Its index; or, if this producer's sequence is already in the log, minus the index to wait for before
    *   confirming it again (nothing is appended then).
-   * @throws {@link StoreError} `STORE_RECORD_TOO_LARGE`.
+   * @throws {@link StoreError} `STORE_RECORD_TOO_LARGE`; `STORE_FULL` while there is no space, which ends by itself once
+   *   there is: everything but this method goes on meanwhile.
    */
   addMessage(queue: number, producer: number, sequence: number, head: Uint8Array, body: Uint8Array): number
 
@@ -114,6 +116,8 @@ export interface MessageStore {
   close(): Promise<void>
   readonly role: Role
   status(): StoreStatus
+  /** Changes of the cluster itself; `undefined` for a store that has none. Throws `STORE_CLOSED` before `open` resolved. */
+  readonly administration?: StoreAdministration | undefined
 
   /** All queues as of the last committed index, in the order of their creation. */
   queues(): QueueInfo[]

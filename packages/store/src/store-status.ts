@@ -52,6 +52,29 @@ export interface ZooKeeperStatus {
   readonly reason: string | undefined
 }
 
+/** What the journal takes of the disk, and when it was last read through. */
+export interface StorageStatus {
+  /** Bytes of all segments. */
+  readonly journalBytes: number
+  /** Lowest record that the journal still holds. */
+  readonly firstIndex: number
+  /** Lowest record that is still needed, as of the last checkpoint. */
+  readonly neededFrom: number
+  /** `low`: no space for another segment, so producers are refused. */
+  readonly space: 'enough' | 'low'
+  readonly scrub:
+    | {
+        /** When the last whole pass ended, in milliseconds since 1970; `undefined` if there was none since the start. */
+        readonly lastPassMs: number | undefined
+        /** Part of the present pass that is done, 0 to 1. */
+        readonly progress: number
+        /** Damaged places found since the start, and how many of those are repaired. */
+        readonly damaged: number
+        readonly repaired: number
+      }
+    | undefined
+}
+
 /** Everything an operator wants to know of a store; plain data, ready for JSON. */
 export interface StoreStatus {
   readonly nodeId: string
@@ -80,4 +103,5 @@ export interface StoreStatus {
   readonly electionReason: string | undefined
   readonly members: readonly MemberStatus[]
   readonly zookeeper: ZooKeeperStatus | undefined
+  readonly storage?: StorageStatus | undefined
 }
