@@ -27,6 +27,11 @@ export const FrameType = {
   append: 14,
   appendReply: 15,
   resign: 16,
+  snapshotRequest: 32,
+  snapshotChunk: 33,
+  repairRequest: 34,
+  repairReply: 35,
+  piece: 40,
 } as const
 export type FrameType = (typeof FrameType)[keyof typeof FrameType]
 

@@ -122,6 +122,13 @@ export class Mesh {
     }
   }
 
+  /** Sends a frame that can wait for all others: it delays none of them by more than a piece of it. */
+  sendBulk(nodeId: string, chunks: readonly Uint8Array[]): void {
+    for (const peer of this.#peers.values()) {
+      if (peer.identity?.nodeId === nodeId) peer.link?.sendBulk(chunks)
+    }
+  }
+
   broadcast(chunks: readonly Uint8Array[]): void {
     for (const peer of this.#peers.values()) peer.link?.send(chunks)
   }
