@@ -12,6 +12,8 @@ export type StoreErrorDetail =
   | { readonly code: 'STORE_CORRUPT'; readonly file: string; readonly offset: number }
   /** Reading or writing failed; after a failed write or sync the process must end (rule S29). */
   | { readonly code: 'STORE_DISK_FAILED'; readonly file: string; readonly operation: string }
+  /** The message index could not be written for lack of space. Nothing is lost: it is tried again. */
+  | { readonly code: 'STORE_DISK_FULL'; readonly directory: string }
   /** A format or record kind that this version does not know: it never skips what it does not understand. */
   | { readonly code: 'STORE_UNKNOWN_FORMAT'; readonly file: string }
   | { readonly code: 'STORE_ADDRESS_IN_USE'; readonly address: string }

@@ -26,7 +26,7 @@ export interface DirectoryListener extends LogListener {
 }
 
 /** An index, and why it was begun anew when it was opened; `undefined` if it was not. */
-export type OpenedIndex = MessageIndex & { readonly rebuilt: string | undefined }
+export type OpenedIndex = MessageIndex & { readonly begunAnew: string | undefined }
 
 /** Opens the message index in a directory of its own, as {@link openLevelIndex} does. */
 export type OpenIndex = (options: LevelIndexOptions) => Promise<OpenedIndex>
@@ -71,7 +71,8 @@ export async function openStoreDirectory(
   let openJournalLog: Journal | undefined
   let openPromise: PromiseFile | undefined
   try {
-    if (index.rebuilt !== undefined) log('warn', `the index is rebuilt from the journal: ${index.rebuilt}`)
+    if (index.begunAnew !== undefined)
+      log('warn', `the index is rebuilt from the journal: ${index.begunAnew}`)
     const identity = await identify(settings, disk, environment.random)
     const opened = await openJournal({
       disk,

@@ -24,6 +24,24 @@ export type RecordContent =
       readonly count: number
       readonly messages: readonly number[]
     }
+  | { readonly kind: 'queueKept'; readonly queue: number; readonly name: string }
+  | {
+      readonly kind: 'producerKept'
+      readonly producer: number
+      readonly lastUsed: number
+      readonly id: string
+      /** As `GapWindow.encode` writes it. */
+      readonly window: Uint8Array
+    }
+  | {
+      readonly kind: 'messageKept'
+      readonly queue: number
+      readonly message: number
+      /** 0, the default, for none. */
+      readonly redeliveryCount?: number
+      readonly envelope: Uint8Array | number
+    }
+  | { readonly kind: 'queueRemoved'; readonly queue: number }
 
 /** Where a batch stands; everything left out is that of the first batch of a log. */
 export interface BatchPlace {
@@ -102,19 +120,40 @@ function encodeBody(record: RecordContent): Buffer {
     case 'producerAdded':
       return Buffer.from(record.id)
     case 'messageAdded': {
-      const { envelope } = record
       const head = numbers(record.queue, record.producer ?? 0, record.sequence ?? 0)
       if (head.length !== messageHeaderBytes) throw new TypeError('the header of a message has changed')
-      return Buffer.concat([head, typeof envelope === 'number' ? Buffer.alloc(envelope, 'x') : envelope])
+      return Buffer.concat([head, envelopeOf(record.envelope)])
     }
     case 'messagesRemoved':
       return numbers(record.queue, ...record.messages)
     case 'redeliveryCounted': {
-      const count = Buffer.alloc(4)
-      count.writeUInt32LE(record.count)
-      return Buffer.concat([numbers(record.queue), count, numbers(...record.messages)])
+      return Buffer.concat([numbers(record.queue), uint32(record.count), numbers(...record.messages)])
     }
+    case 'queueKept':
+      return Buffer.concat([numbers(record.queue), Buffer.from(record.name)])
+    case 'producerKept': {
+      const id = Buffer.from(record.id)
+      const length = Buffer.alloc(2)
+      length.writeUInt16LE(id.length)
+      return Buffer.concat([numbers(record.producer, record.lastUsed), length, id, record.window])
+    }
+    case 'messageKept': {
+      const head = [numbers(record.queue, record.message), uint32(record.redeliveryCount ?? 0)]
+      return Buffer.concat([...head, envelopeOf(record.envelope)])
+    }
+    case 'queueRemoved':
+      return numbers(record.queue)
   }
+}
+
+function envelopeOf(envelope: Uint8Array | number): Uint8Array {
+  return typeof envelope === 'number' ? Buffer.alloc(envelope, 'x') : envelope
+}
+
+function uint32(value: number): Buffer {
+  const bytes = Buffer.alloc(4)
+  bytes.writeUInt32LE(value)
+  return bytes
 }
 
 function numbers(...values: number[]): Buffer {

@@ -36,7 +36,7 @@ function recordFields(record: DumpedRecord, bodies: boolean): Record<string, unk
   const fields: Record<string, unknown> = { ...record }
   // JSON has no undefined: the field would be missing, and a reader could not tell why.
   for (const name of ['queueName', 'producerId']) if (name in fields) fields[name] ??= null
-  if (record.kind !== 'messageAdded') return fields
+  if (record.kind !== 'messageAdded' && record.kind !== 'messageKept') return fields
   delete fields.envelope
   fields.envelopeBytes = record.envelope.length
   if (bodies) fields.envelope = record.envelope.toString('base64')

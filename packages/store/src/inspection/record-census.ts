@@ -63,6 +63,31 @@ export class RecordCensus implements RecordVisitor {
     if (index !== this.#lastCounted) this.counts.redeliveryCounted++
     this.#lastCounted = index
   }
+
+  queueKept(): void {
+    this.counts.queueKept++
+  }
+
+  producerKept(): void {
+    this.counts.producerKept++
+  }
+
+  messageKept(
+    _index: number,
+    _queue: number,
+    _message: number,
+    _redeliveryCount: number,
+    _batch: Buffer,
+    _envelopeAt: number,
+    envelopeBytes: number,
+  ): void {
+    this.counts.messageKept++
+    this.envelopeBytes += envelopeBytes
+  }
+
+  queueRemoved(): void {
+    this.counts.queueRemoved++
+  }
 }
 
 /** Empty if the configuration tells none. */

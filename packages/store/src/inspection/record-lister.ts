@@ -25,6 +25,23 @@ export type DumpedRecord =
     })
   | (OfQueue & { readonly kind: 'messagesRemoved'; readonly messages: number[] })
   | (OfQueue & { readonly kind: 'redeliveryCounted'; readonly messages: number[]; readonly count: number })
+  | (OfQueue & { readonly kind: 'queueKept' })
+  | {
+      readonly kind: 'producerKept'
+      readonly index: number
+      readonly producer: number
+      readonly producerId: string
+      readonly lastUsed: number
+    }
+  | (OfQueue & {
+      readonly kind: 'messageKept'
+      /** Index of the message, which it keeps. */
+      readonly message: number
+      readonly redeliveryCount: number
+      /** A view into the batch. */
+      readonly envelope: Buffer
+    })
+  | (OfQueue & { readonly kind: 'queueRemoved' })
 
 /** Names of queues and producers by the index of the record that added them. */
 export class LogNames {
@@ -119,6 +136,37 @@ export class RecordLister implements RecordVisitor {
     const queueName = this.#names.queues.get(queue)
     if (!this.#wants(index, queueName)) return
     this.records.push({ kind: 'redeliveryCounted', index, queue, queueName, count, messages: [message] })
+  }
+
+  queueKept(index: number, queue: number, name: string): void {
+    this.#names.queues.set(queue, name)
+    if (this.#wants(index, name)) this.records.push({ kind: 'queueKept', index, queue, queueName: name })
+  }
+
+  producerKept(index: number, producer: number, lastUsed: number, id: string): void {
+    this.#names.producers.set(producer, id)
+    if (!this.#wants(index, undefined)) return
+    this.records.push({ kind: 'producerKept', index, producer, producerId: id, lastUsed })
+  }
+
+  messageKept(
+    index: number,
+    queue: number,
+    message: number,
+    redeliveryCount: number,
+    batch: Buffer,
+    envelopeAt: number,
+    envelopeBytes: number,
+  ): void {
+    const queueName = this.#names.queues.get(queue)
+    if (!this.#wants(index, queueName)) return
+    const envelope = batch.subarray(envelopeAt, envelopeAt + envelopeBytes)
+    this.records.push({ kind: 'messageKept', index, queue, queueName, message, redeliveryCount, envelope })
+  }
+
+  queueRemoved(index: number, queue: number): void {
+    const queueName = this.#names.queues.get(queue)
+    if (this.#wants(index, queueName)) this.records.push({ kind: 'queueRemoved', index, queue, queueName })
   }
 
   #wants(index: number, queueName: string | undefined): boolean {

@@ -1,6 +1,6 @@
 import { batchHeaderBytes, sealBatch } from './batch.ts'
 import { writeUint53 } from './integer.ts'
-import { RecordKind, recordHeaderBytes } from './record.ts'
+import { keptMessageHeaderBytes, RecordKind, recordHeaderBytes } from './record.ts'
 
 const initialBytes: number = 64 * 1024
 /** The largest buffer that is kept for the next batch. */
@@ -53,6 +53,37 @@ export class BatchBuilder {
       writeUint53(this.#buffer, index, at)
       at += 8
     }
+  }
+
+  queueKept(queue: number, name: string): void {
+    const length = Buffer.byteLength(name)
+    const at = this.#record(RecordKind.queueKept, 8 + length)
+    writeUint53(this.#buffer, queue, at)
+    this.#buffer.write(name, at + 8, length, 'utf8')
+  }
+
+  /** @param window - As `GapWindow.encode` writes it. */
+  producerKept(producer: number, lastUsed: number, id: string, window: Uint8Array): void {
+    const length = Buffer.byteLength(id)
+    const at = this.#record(RecordKind.producerKept, 18 + length + window.length)
+    writeUint53(this.#buffer, producer, at)
+    writeUint53(this.#buffer, lastUsed, at + 8)
+    this.#buffer.writeUInt16LE(length, at + 16)
+    this.#buffer.write(id, at + 18, length, 'utf8')
+    this.#buffer.set(window, at + 18 + length)
+  }
+
+  messageKept(queue: number, message: number, redeliveryCount: number, envelope: Uint8Array): void {
+    const at = this.#record(RecordKind.messageKept, keptMessageHeaderBytes + envelope.length)
+    writeUint53(this.#buffer, queue, at)
+    writeUint53(this.#buffer, message, at + 8)
+    this.#buffer.writeUInt32LE(redeliveryCount, at + 16)
+    this.#buffer.set(envelope, at + keptMessageHeaderBytes)
+  }
+
+  queueRemoved(queue: number): void {
+    const at = this.#record(RecordKind.queueRemoved, 8)
+    writeUint53(this.#buffer, queue, at)
   }
 
   text(kind: RecordKind, text: string): void {

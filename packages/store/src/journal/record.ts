@@ -13,6 +13,15 @@ import { readUint53 } from './integer.ts'
  * | 5 message added | queue id (8), producer id (8, 0 for none), producer sequence (8), envelope |
  * | 6 messages removed | queue id (8), then indices (8 each) |
  * | 7 redelivery counted | queue id (8), count (4), then indices (8 each) |
+ * | 8 queue kept | queue id (8), name (UTF-8) |
+ * | 9 producer kept | producer id (8), last use (8), length of its own id (2), its own id (UTF-8), window (`sequence-window.ts`) |
+ * | 10 message kept | queue id (8), message's index (8), redelivery count (4), envelope |
+ * | 11 queue removed | queue id (8): the queue, and every message in it |
+ *
+ * Kinds 8 to 10 say again what an older part of the log says, so that this part can be deleted; the configuration is
+ * said again by a record of kind 2. Each states the whole truth about its thing as of its own place in the log: when
+ * it is appended, nothing that concerns the thing may be appended and not yet applied. What it names keeps its id or
+ * index; only the place where it is said changes.
  *
  * A kind that is not in this table stops the reader (rule S36): records are never skipped.
  */
@@ -24,12 +33,18 @@ export const RecordKind = {
   messageAdded: 5,
   messagesRemoved: 6,
   redeliveryCounted: 7,
+  queueKept: 8,
+  producerKept: 9,
+  messageKept: 10,
+  queueRemoved: 11,
 } as const
 export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind]
 
 export const recordHeaderBytes = 5
 /** Bytes before the envelope in the body of a `messageAdded` record. */
 export const messageHeaderBytes = 24
+/** Bytes before the envelope in the body of a `messageKept` record. */
+export const keptMessageHeaderBytes = 20
 
 /** What {@link readRecords} calls, in the order of the log. Bodies are views into the batch. */
 export interface RecordVisitor {
@@ -50,6 +65,20 @@ export interface RecordVisitor {
   /** One call for each message removed. */
   messageRemoved(index: number, queue: number, message: number): void
   redeliveryCounted(index: number, queue: number, message: number, count: number): void
+  queueKept(index: number, queue: number, name: string): void
+  /** The window is a view into the batch, as `GapWindow.encode` wrote it. */
+  producerKept(index: number, producer: number, lastUsed: number, id: string, window: Buffer): void
+  /** The message goes on under its own index, `message`; the envelope is where that of `messageAdded` is. */
+  messageKept(
+    index: number,
+    queue: number,
+    message: number,
+    redeliveryCount: number,
+    batch: Buffer,
+    envelopeAt: number,
+    envelopeBytes: number,
+  ): void
+  queueRemoved(index: number, queue: number): void
 }
 
 /** A record that does not follow its description, in a batch whose checksum is right: written by another version. */
@@ -140,7 +169,49 @@ function readRecord(
     case RecordKind.epochStart:
       visitor.epochStart(index, batch.toString('utf8', body, body + length))
       return
+    case RecordKind.messageKept:
+      if (length < keptMessageHeaderBytes) throw new RecordFault(index, 'kept message without header')
+      visitor.messageKept(
+        index,
+        readUint53(batch, body),
+        readUint53(batch, body + 8),
+        batch.readUInt32LE(body + 16),
+        batch,
+        body + keptMessageHeaderBytes,
+        length - keptMessageHeaderBytes,
+      )
+      return
+    case RecordKind.queueKept:
+      if (length < 8) throw new RecordFault(index, 'kept queue without id')
+      visitor.queueKept(index, readUint53(batch, body), batch.toString('utf8', body + 8, body + length))
+      return
+    case RecordKind.producerKept:
+      readKeptProducer(batch, body, length, index, visitor)
+      return
+    case RecordKind.queueRemoved:
+      if (length !== 8) throw new RecordFault(index, `removal of a queue of ${length} bytes`)
+      visitor.queueRemoved(index, readUint53(batch, body))
+      return
     default:
       throw new RecordFault(index, `unknown kind ${kind}; it was written by a newer version`)
   }
+}
+
+function readKeptProducer(
+  batch: Buffer,
+  body: number,
+  length: number,
+  index: number,
+  visitor: RecordVisitor,
+): void {
+  const idAt = body + 18
+  const windowAt = length < 18 ? Number.POSITIVE_INFINITY : idAt + batch.readUInt16LE(body + 16)
+  if (windowAt > body + length) throw new RecordFault(index, `kept producer of ${length} bytes`)
+  visitor.producerKept(
+    index,
+    readUint53(batch, body),
+    readUint53(batch, body + 8),
+    batch.toString('utf8', idAt, windowAt),
+    batch.subarray(windowAt, body + length),
+  )
 }

@@ -244,6 +244,22 @@ export class IndexFold implements RecordVisitor {
     if (!queue.changed) this.#note(queue)
   }
 
+  queueKept(): void {
+    throw new Error('not there yet')
+  }
+
+  producerKept(): void {
+    throw new Error('not there yet')
+  }
+
+  messageKept(): void {
+    throw new Error('not there yet')
+  }
+
+  queueRemoved(): void {
+    throw new Error('not there yet')
+  }
+
   #queue(index: number, id: number): Queue {
     if (this.#lastQueue?.id === id) return this.#lastQueue
     const queue = this.#queues.get(id)

@@ -146,6 +146,10 @@ export class CommittedLog {
           before === undefined ? redeliveryRecord(queue, [message], times) : `${before} ${message}`,
         )
       },
+      queueKept: (index) => records.set(index, 'internal'),
+      producerKept: (index) => records.set(index, 'internal'),
+      messageKept: (index) => records.set(index, 'internal'),
+      queueRemoved: (index, queue) => records.set(index, `removal of queue ${queue}`),
     })
     return records
   }

@@ -21,7 +21,7 @@ export type AppliedBatch = (header: BatchHeader, bytes: Buffer) => void
 
 /** The message index in memory, with checkpoints that outlive a crash if they were completed. */
 export class SimulatedIndex extends MemoryIndex implements OpenedIndex {
-  readonly rebuilt: string | undefined
+  readonly begunAnew: string | undefined
   readonly #disk: ProcessDisk
   readonly #saved: SavedIndex
   readonly #batches: Buffer[] = []
@@ -32,7 +32,7 @@ export class SimulatedIndex extends MemoryIndex implements OpenedIndex {
     super(options)
     this.#disk = disk
     this.#saved = saved
-    this.rebuilt = saved.damaged ? 'it was damaged' : undefined
+    this.begunAnew = saved.damaged ? 'it was damaged' : undefined
     if (saved.damaged) {
       saved.damaged = false
       saved.batches = []

@@ -75,6 +75,10 @@ describe('verify: a sound store', () => {
       messageAdded: 2 * messagesPerQueue,
       messagesRemoved: 1,
       redeliveryCounted: 1,
+      queueKept: 0,
+      producerKept: 0,
+      messageKept: 0,
+      queueRemoved: 0,
     })
     expect(fixture.segments.length).toBeGreaterThanOrEqual(3)
     expect(report.queues.map(({ name, messageCount }) => [name, messageCount])).toEqual([

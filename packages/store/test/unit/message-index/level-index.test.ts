@@ -72,7 +72,7 @@ test('checkpoint: what is not in one is gone after a crash, what is in one is no
   const lost = log.next({ ...addMessage, queue: 2 })
   index.apply(lost.bytes)
   index = await directory.reopen()
-  expect(index.rebuilt).toBeUndefined()
+  expect(index.begunAnew).toBeUndefined()
   expect(index.appliedIndex).toBe(4)
   expect(index.epochStarts).toEqual([{ epoch: 1, index: 1 }])
   expect(index.configuration).toEqual({ index: 4, json: '{}' })
@@ -286,13 +286,13 @@ async function flipByte(file: string, at: (bytes: Buffer) => number): Promise<vo
 
 async function expectRebuilt(reason: RegExp): Promise<void> {
   const index = await directory.reopen()
-  expect(index.rebuilt).toMatch(reason)
+  expect(index.begunAnew).toMatch(reason)
   expect(index.appliedIndex).toBe(0)
   expect(index.queues()).toEqual([])
   index.apply(new BatchChain().next(addQueue, addMessage).bytes)
   await index.checkpoint()
   expect(await storedMessages(), 'nothing of the old content is left').toEqual([2])
-  expect((await directory.reopen()).rebuilt).toBeUndefined()
+  expect((await directory.reopen()).begunAnew).toBeUndefined()
 }
 
 test('damage: a checkpoint lost in the middle of LevelDB’s log is noticed', async () => {
@@ -355,10 +355,10 @@ test('checkpoint: the chain of stamps closes over many checkpoints and restarts'
     index.apply(addMessages(1))
     await index.checkpoint()
     if (round % 300 === 0) index = await directory.reopen()
-    expect(index.rebuilt).toBeUndefined()
+    expect(index.begunAnew).toBeUndefined()
   }
   index = await directory.reopen()
-  expect(index.rebuilt).toBeUndefined()
+  expect(index.begunAnew).toBeUndefined()
   expect(index.queues()[0]?.messageCount).toBe(1100)
 })
 

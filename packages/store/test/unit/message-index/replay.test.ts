@@ -139,7 +139,7 @@ class Run {
 
   async #crash(replayFrom: number): Promise<LevelIndex> {
     const index = await this.#directory.reopen(options)
-    expect(index.rebuilt).toBeUndefined()
+    expect(index.begunAnew).toBeUndefined()
     const missing = this.#log.findIndex((batch) => batch.firstIndex > index.appliedIndex)
     const from = missing < 0 ? this.#log.length : missing
     // Replay may begin with whole batches that were applied before.

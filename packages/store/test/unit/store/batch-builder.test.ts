@@ -24,6 +24,19 @@ function recordsOf(bytes: Buffer): Written[] {
     producerAdded: note('producerAdded'),
     messageRemoved: note('removed'),
     redeliveryCounted: note('redelivery'),
+    queueKept: note('queueKept'),
+    producerKept: (index, producer, lastUsed, id, window) =>
+      void written.push([index, 'producerKept', producer, lastUsed, id, window.toString('hex')]),
+    messageKept: (index, queue, message, count, batch, at, length) =>
+      void written.push([
+        index,
+        'messageKept',
+        queue,
+        message,
+        count,
+        batch.toString('hex', at, at + length),
+      ]),
+    queueRemoved: note('queueRemoved'),
     messageAdded: (index, queue, producer, sequence, batch, at, length) =>
       void written.push([
         index,
@@ -38,9 +51,14 @@ function recordsOf(bytes: Buffer): Written[] {
   return written
 }
 
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex')
+}
+
 const place = { epoch: 3, firstIndex: 100, logTimeMs: 12345, commitIndex: 98, previousChecksum: 77 }
 const index = fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER })
 const bytes = fc.uint8Array({ maxLength: 300 })
+const text = fc.string({ unit: 'grapheme', maxLength: 50 })
 const change = fc.oneof(
   fc.record({
     kind: fc.constant('message' as const),
@@ -61,7 +79,23 @@ const change = fc.oneof(
     indices: fc.array(index, { minLength: 1, maxLength: 20 }),
     count: fc.nat(0xffffffff),
   }),
-  fc.record({ kind: fc.constant('text' as const), text: fc.string({ unit: 'grapheme', maxLength: 50 }) }),
+  fc.record({ kind: fc.constant('text' as const), text }),
+  fc.record({ kind: fc.constant('queueKept' as const), queue: index, text }),
+  fc.record({
+    kind: fc.constant('producerKept' as const),
+    producer: index,
+    lastUsed: index,
+    text,
+    window: bytes,
+  }),
+  fc.record({
+    kind: fc.constant('messageKept' as const),
+    queue: index,
+    message: index,
+    count: fc.nat(0xffffffff),
+    body: bytes,
+  }),
+  fc.record({ kind: fc.constant('queueRemoved' as const), queue: index }),
 )
 
 describe('batch builder', () => {
@@ -96,6 +130,22 @@ describe('batch builder', () => {
             case 'text':
               builder.text(RecordKind.queueAdded, each.text)
               expected.push([at, 'queueAdded', each.text])
+              break
+            case 'queueKept':
+              builder.queueKept(each.queue, each.text)
+              expected.push([at, 'queueKept', each.queue, each.text])
+              break
+            case 'producerKept':
+              builder.producerKept(each.producer, each.lastUsed, each.text, each.window)
+              expected.push([at, 'producerKept', each.producer, each.lastUsed, each.text, hex(each.window)])
+              break
+            case 'messageKept':
+              builder.messageKept(each.queue, each.message, each.count, each.body)
+              expected.push([at, 'messageKept', each.queue, each.message, each.count, hex(each.body)])
+              break
+            case 'queueRemoved':
+              builder.queueRemoved(each.queue)
+              expected.push([at, 'queueRemoved', each.queue])
           }
         }
         expect(builder.count).toBe(changes.length)

@@ -246,6 +246,10 @@ class Rig {
       messageRemoved: (index, queue, message) => say(`${index} removal of ${message} from ${queue}`),
       redeliveryCounted: (index, queue, message, count) =>
         say(`${index} count ${count} of ${message} in ${queue}`),
+      queueKept: (index, queue) => say(`${index} keeps queue ${queue}`),
+      producerKept: (index, producer) => say(`${index} keeps producer ${producer}`),
+      messageKept: (index, queue, message) => say(`${index} keeps ${message} of ${queue}`),
+      queueRemoved: (index, queue) => say(`${index} removal of queue ${queue}`),
     }
     readRecords(bytes, batchHeaderBytes, header.payloadBytes, firstIndex, header.count, visitor)
   }
