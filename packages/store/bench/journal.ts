@@ -70,6 +70,7 @@ async function journalRun(directory: string, count: number, depth: number): Prom
     const bytes = Buffer.from(payload)
     const firstIndex = log.lastIndex + 1
     sealBatch(bytes, {
+      holdsConfiguration: false,
       epoch: 1,
       firstIndex,
       count,

@@ -65,6 +65,7 @@ export function buildBatch(records: readonly RecordContent[], place: BatchPlace 
   const firstIndex = place.firstIndex ?? 1
   const bytes = Buffer.concat([Buffer.alloc(batchHeaderBytes), ...records.map(encodeRecord)])
   const checksum = sealBatch(bytes, {
+    holdsConfiguration: records.some(({ kind }) => kind === 'configuration'),
     epoch: place.epoch ?? 1,
     firstIndex,
     count: records.length,

@@ -6,7 +6,7 @@ import { listSegments, walkJournal } from './journal-walk.ts'
 import { type DumpedRecord, LogNames, RecordLister } from './record-lister.ts'
 import { StoppedStore } from './stopped-store.ts'
 import { storeFiles } from './store-files.ts'
-import { describeDamage } from './verify.ts'
+import { boundsOf, describeDamage } from './verify.ts'
 
 export interface DumpOptions {
   /** First record wanted. @defaultValue 1 */
@@ -69,10 +69,10 @@ async function* dumpJournal(
   options: DumpOptions,
 ): AsyncGenerator<DumpedBatch | DumpTrouble> {
   const { from = 1, to = Number.POSITIVE_INFINITY } = options
-  const { truncateTo } = await checkSmallFiles(disk, directory, new Findings())
+  const small = await checkSmallFiles(disk, directory, new Findings())
   const segments = await listSegments(disk, storeFiles(directory).journal)
   const names = new LogNames()
-  for await (const event of walkJournal(disk, segments, truncateTo)) {
+  for await (const event of walkJournal(disk, segments, boundsOf(small, segments))) {
     const place = { file: event.segment.path, offset: event.offset }
     if (event.type === 'batch') {
       if (event.header.firstIndex > to) return

@@ -3,8 +3,17 @@ import type { EpochPromise } from '../consensus/promise-file.ts'
 import { StoreError } from '../errors.ts'
 import type { Disk } from '../io/disk.ts'
 import { orDiskFailed } from '../journal/disk-failure.ts'
+import type { LogStart } from '../journal/log.ts'
 import { firstIndexOfName } from '../journal/segment.ts'
 import { temporaryNames } from '../journal/segment-set.ts'
+import {
+  decodeStartFile,
+  intactStartCopies,
+  newStartName,
+  readStartFile,
+  startFileName,
+  wholeLog,
+} from '../journal/start-file.ts'
 import {
   decodeTruncation,
   newTruncationName,
@@ -18,12 +27,22 @@ import { storeFiles, storeNames } from './store-files.ts'
 
 const maxPromiseBytes = 64 * 1024
 
+const journalNames: readonly string[] = [
+  ...temporaryNames,
+  startFileName,
+  newStartName,
+  truncationFileName,
+  newTruncationName,
+]
+
 /** Everything of a store but its journal and index. */
 export interface SmallFiles {
   readonly identity: StoreIdentity | undefined
   readonly promise: EpochPromise | undefined
   /** Of the truncation under way. */
   readonly truncateTo: number | undefined
+  /** Where the log begins; `undefined` if what says so is damaged. */
+  readonly start: LogStart | undefined
 }
 
 /** Checks the small files of a store, and that nothing strange lies beside them. */
@@ -35,7 +54,8 @@ export async function checkSmallFiles(
   await checkNames(disk, directory, findings)
   const identity = await checkIdentity(disk, directory, findings)
   const promise = await checkPromise(disk, directory, identity?.cluster !== undefined, findings)
-  return { identity, promise, truncateTo: await checkTruncation(disk, directory, findings) }
+  const start = await checkStart(disk, directory, findings)
+  return { identity, promise, truncateTo: await checkTruncation(disk, directory, findings), start }
 }
 
 async function checkNames(disk: Disk, directory: string, findings: Findings): Promise<void> {
@@ -43,8 +63,7 @@ async function checkNames(disk: Disk, directory: string, findings: Findings): Pr
   for (const name of await orDiskFailed('read', directory, disk.list(directory)))
     if (!storeNames.includes(name)) findings.add('note', join(directory, name), 'is no file of a store')
   for (const name of await orDiskFailed('read', journal, disk.list(journal))) {
-    if (firstIndexOfName(name) !== undefined || name === truncationFileName) continue
-    if (temporaryNames.includes(name) || name === newTruncationName) continue
+    if (firstIndexOfName(name) !== undefined || journalNames.includes(name)) continue
     findings.add('note', join(journal, name), 'is no file of a journal: nobody reads it')
   }
 }
@@ -92,6 +111,34 @@ async function checkPromise(
     }
   } else if (founded) findings.add('note', path, 'no epoch was promised yet')
   return content === undefined ? undefined : promise
+}
+
+async function checkStart(disk: Disk, directory: string, findings: Findings): Promise<LogStart | undefined> {
+  const { journal } = storeFiles(directory)
+  const path = join(journal, startFileName)
+  const content = await readStartFile(disk, journal)
+  if (content === undefined) return wholeLog
+  const file = decodeStartFile(content)
+  if (typeof file === 'string') {
+    const what =
+      file === 'version' ? 'was written by a newer version' : 'what says where the log begins is damaged'
+    findings.add('corrupt', path, what, 0)
+    return undefined
+  }
+  if (intactStartCopies(content) < 2)
+    findings.add(
+      'note',
+      path,
+      'one of its two copies is damaged; the other serves, until segments are deleted next',
+    )
+  const { firstIndex } = file.start
+  const names = await orDiskFailed('read', journal, disk.list(journal))
+  for (const name of names.sort()) {
+    if ((firstIndexOfName(name) ?? firstIndex) >= firstIndex) continue
+    const what = `lies before the beginning of the log, record ${firstIndex}; the next start removes it`
+    findings.add('mended', join(journal, name), what)
+  }
+  return file.start
 }
 
 async function checkTruncation(

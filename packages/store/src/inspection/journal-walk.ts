@@ -2,10 +2,12 @@ import type { Disk, DiskFile } from '../io/disk.ts'
 import { type BatchHeader, batchHeaderBytes, lastIndexOf } from '../journal/batch.ts'
 import { Chain, type ChainFault } from '../journal/chain.ts'
 import { orDiskFailed } from '../journal/disk-failure.ts'
+import type { LogStart } from '../journal/log.ts'
 import { firstIndexOfName, segmentPath } from '../journal/segment.ts'
 import { SegmentCursor } from '../journal/segment-cursor.ts'
 import type { ItemFault } from '../journal/segment-item.ts'
 import { surveyRest } from '../journal/segment-scan.ts'
+import { epochBefore, wholeLog } from '../journal/start-file.ts'
 
 const viewBytes = 1024 * 1024
 const batchMagic = Buffer.from('LMQB', 'latin1')
@@ -82,23 +84,29 @@ export async function listSegments(disk: Disk, directory: string): Promise<Walke
  * instead of stopping at the first. What recovery leaves for the reader of a record (damage below the checkpoint of
  * the index) is found too.
  *
- * @param segments - From {@link listSegments}.
- * @param truncateTo - Of the truncation under way, if there is one: what lies above is as good as gone.
+ * @param segments - From {@link listSegments}; those before the beginning of the log are left out.
  */
 export async function* walkJournal(
   disk: Disk,
   segments: readonly WalkedSegment[],
-  truncateTo?: number,
+  bounds: {
+    /** Where the log begins. @defaultValue with record 1 */
+    readonly start?: LogStart
+    /** Of the truncation under way, if there is one: what lies above is as good as gone. */
+    readonly truncateTo?: number | undefined
+  } = {},
 ): AsyncGenerator<JournalEvent, void, undefined> {
-  const [first] = segments
+  const { start = wholeLog, truncateTo } = bounds
+  const kept = segments.filter(({ firstIndex }) => firstIndex >= start.firstIndex)
+  const [first] = kept
   if (first === undefined) return
-  const walk = new JournalWalk(disk, first.firstIndex, truncateTo)
-  // Segments are never deleted yet, so every log begins with record 1.
-  if (first.firstIndex > 1) {
-    const missing = { firstIndex: 1, lastIndex: first.firstIndex - 1 }
+  const chain = new Chain(first.firstIndex, epochBefore(start))
+  const walk = new JournalWalk(disk, chain, truncateTo)
+  if (first.firstIndex > start.firstIndex) {
+    const missing = { firstIndex: start.firstIndex, lastIndex: first.firstIndex - 1 }
     yield { type: 'damage', segment: first, offset: 0, fault: 'missing', ...missing }
   }
-  for (const [place, segment] of segments.entries()) yield* walk.segment(segment, segments[place + 1])
+  for (const [place, segment] of kept.entries()) yield* walk.segment(segment, kept[place + 1])
 }
 
 class JournalWalk {
@@ -106,9 +114,9 @@ class JournalWalk {
   readonly #truncateTo: number | undefined
   #chain: Chain
 
-  constructor(disk: Disk, firstIndex: number, truncateTo: number | undefined) {
+  constructor(disk: Disk, chain: Chain, truncateTo: number | undefined) {
     this.#disk = disk
-    this.#chain = new Chain(firstIndex)
+    this.#chain = chain
     this.#truncateTo = truncateTo
   }
 

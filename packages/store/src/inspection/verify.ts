@@ -1,15 +1,22 @@
 import type { EpochPromise } from '../consensus/promise-file.ts'
 import { batchHeaderBytes, lastIndexOf } from '../journal/batch.ts'
-import type { EpochStart } from '../journal/log.ts'
+import type { EpochStart, LogStart } from '../journal/log.ts'
 import { RecordFault, readRecords } from '../journal/record.ts'
+import { wholeLog } from '../journal/start-file.ts'
 import { IndexFold } from '../message-index/fold.ts'
 import type { QueueInfo } from '../message-store.ts'
 import type { StoreIdentity } from '../store-identity.ts'
-import { checkSmallFiles } from './file-check.ts'
+import { checkSmallFiles, type SmallFiles } from './file-check.ts'
 import { type Finding, Findings } from './finding.ts'
 import { checkIndex, type ExpectedIndex } from './index-check.ts'
 import { IndexCopy } from './index-copy.ts'
-import { type JournalEvent, type JournalFault, listSegments, walkJournal } from './journal-walk.ts'
+import {
+  type JournalEvent,
+  type JournalFault,
+  listSegments,
+  type WalkedSegment,
+  walkJournal,
+} from './journal-walk.ts'
 import { RecordCensus, type RecordKindName } from './record-census.ts'
 import { StoppedStore } from './stopped-store.ts'
 import { storeFiles } from './store-files.ts'
@@ -104,6 +111,7 @@ class Verification {
     Number.POSITIVE_INFINITY,
   )
   readonly #epochs: EpochStart[] = []
+  #start: LogStart = wholeLog
   #index: IndexCopy | undefined
   #indexSummary: IndexSummary | undefined
   #totalBytes = 0
@@ -133,14 +141,20 @@ class Verification {
     const small = await checkSmallFiles(disk, directory, this.#findings)
     const all = await listSegments(disk, files.journal)
     // As recovery does: the first one is kept in any case.
-    const segments = all.filter(
-      ({ firstIndex }, place) => place === 0 || firstIndex <= (small.truncateTo ?? Number.POSITIVE_INFINITY),
-    )
+    const bounds = boundsOf(small, all)
+    this.#start = bounds.start
+    const segments = all
+      .filter(({ firstIndex }) => firstIndex >= bounds.start.firstIndex)
+      .filter(
+        ({ firstIndex }, place) =>
+          place === 0 || firstIndex <= (small.truncateTo ?? Number.POSITIVE_INFINITY),
+      )
+    if (bounds.start.firstIndex > 1) this.#epochs.push(...bounds.start.epochStarts)
     this.#indexBytes = await this.#store.indexBytes()
     this.#totalBytes = this.#indexBytes + segments.reduce((sum, segment) => sum + segment.bytes, 0)
     await this.#openIndex()
     try {
-      for await (const event of walkJournal(disk, segments, small.truncateTo)) {
+      for await (const event of walkJournal(disk, segments, bounds)) {
         this.#options.signal?.throwIfAborted()
         await this.#event(event)
       }
@@ -240,11 +254,11 @@ class Verification {
     this.#lastIndex = lastIndexOf(header)
     this.#firstTimeMs ??= header.logTimeMs
     this.#lastTimeMs = header.logTimeMs
-    if (this.#epochs.at(-1)?.epoch !== epoch) this.#epochs.push({ epoch, index: firstIndex })
+    if ((this.#epochs.at(-1)?.epoch ?? 0) < epoch) this.#epochs.push({ epoch, index: firstIndex })
     this.#tellProgress(offset + bytes.length)
     try {
       readRecords(bytes, batchHeaderBytes, header.payloadBytes, firstIndex, count, this.#census)
-      if (!this.#broken) this.#fold.apply(bytes)
+      if (!this.#broken && this.#start.firstIndex === 1) this.#fold.apply(bytes)
     } catch (error) {
       if (!(error instanceof RecordFault || error instanceof RangeError)) throw error
       this.#broken = true
@@ -358,6 +372,15 @@ class Verification {
   #tellProgress(offset: number): void {
     this.#options.progress?.(this.#indexBytes + this.#bytesBefore + offset, this.#totalBytes)
   }
+}
+
+/** Where a journal begins and ends. If nothing readable tells the beginning, it is where the first segment begins. */
+export function boundsOf(
+  { start, truncateTo }: SmallFiles,
+  segments: readonly WalkedSegment[],
+): { readonly start: LogStart; readonly truncateTo: number | undefined } {
+  const firstIndex = segments[0]?.firstIndex ?? 1
+  return { start: start ?? { firstIndex, replayTo: 0, epochStarts: [] }, truncateTo }
 }
 
 const faultTexts: Partial<Record<JournalFault, string>> = {

@@ -16,6 +16,7 @@ export class BatchBuilder {
   #buffer: Buffer = Buffer.allocUnsafeSlow(initialBytes)
   #end: number = batchHeaderBytes
   #count = 0
+  #holdsConfiguration = false
 
   /** Records so far. */
   get count(): number {
@@ -101,9 +102,8 @@ export class BatchBuilder {
     readonly previousChecksum: number
   }): Buffer {
     const batch = this.#takeBytes()
-    sealBatch(batch, { ...header, count: this.#count })
-    this.#end = batchHeaderBytes
-    this.#count = 0
+    sealBatch(batch, { ...header, count: this.#count, holdsConfiguration: this.#holdsConfiguration })
+    this.clear()
     return batch
   }
 
@@ -111,6 +111,7 @@ export class BatchBuilder {
   clear(): void {
     this.#end = batchHeaderBytes
     this.#count = 0
+    this.#holdsConfiguration = false
   }
 
   /** The bytes so far, in memory of their own that is little larger than they are: the log keeps them for a while. */
@@ -135,6 +136,7 @@ export class BatchBuilder {
     this.#buffer.writeUInt8(kind, this.#end + 4)
     this.#end = end
     this.#count++
+    this.#holdsConfiguration ||= kind === RecordKind.configuration
     return at
   }
 

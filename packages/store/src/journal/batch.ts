@@ -9,7 +9,7 @@ import { readUint53, writeUint53 } from './integer.ts'
  * |---|---|---|
  * | 0 | 4 | magic `LMQB` |
  * | 4 | 2 | format version |
- * | 6 | 2 | zero |
+ * | 6 | 2 | flags: bit 0 = holds a configuration record |
  * | 8 | 8 | epoch of the mastership that sealed it |
  * | 16 | 8 | index of its first record |
  * | 24 | 4 | count of records, 1 or more |
@@ -30,7 +30,11 @@ const batchMagic = 0x42514d4c
 /** Upper bound of any payload, checked before anything is allocated for it. */
 const maxPayloadBytes: number = 128 * 1024 * 1024
 
+const configurationFlag = 1
+
 export interface BatchHeader {
+  /** A record in it is a configuration: whoever looks for those needs to read no other batches. */
+  readonly holdsConfiguration: boolean
   readonly epoch: number
   readonly firstIndex: number
   readonly count: number
@@ -61,12 +65,14 @@ export function decodeBatchHeader(from: Buffer, at: number): BatchHeader | Batch
   if (magic !== batchMagic) return 'magic'
   const checksum = from.readUInt32LE(at + 60)
   if (crc32(from.subarray(at, at + 60)) !== checksum) return 'checksum'
-  if (from.readUInt16LE(at + 4) !== batchFormatVersion) return 'version'
+  const flags = from.readUInt16LE(at + 6)
+  if (from.readUInt16LE(at + 4) !== batchFormatVersion || (flags & ~configurationFlag) !== 0) return 'version'
   const count = from.readUInt32LE(at + 24)
   const payloadBytes = from.readUInt32LE(at + 28)
   if (payloadBytes > maxPayloadBytes || count === 0 || count * 5 > payloadBytes) return 'length'
   if (from.readUInt32LE(at + 12) >= 0x200000 || from.readUInt32LE(at + 20) >= 0x200000) return 'number'
   return {
+    holdsConfiguration: flags === configurationFlag,
     epoch: readUint53(from, at + 8),
     firstIndex: readUint53(from, at + 16),
     count,
@@ -97,7 +103,7 @@ export function sealBatch(
 ): number {
   batch.writeUInt32LE(batchMagic, 0)
   batch.writeUInt16LE(batchFormatVersion, 4)
-  batch.writeUInt16LE(0, 6)
+  batch.writeUInt16LE(header.holdsConfiguration ? configurationFlag : 0, 6)
   writeUint53(batch, header.epoch, 8)
   writeUint53(batch, header.firstIndex, 16)
   batch.writeUInt32LE(header.count, 24)

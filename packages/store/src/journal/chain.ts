@@ -15,9 +15,11 @@ export class Chain {
   epoch = 0
   timeMs = 0
 
-  constructor(nextIndex: number) {
+  /** @param epoch - Of the record before `nextIndex`, as far as it is known. */
+  constructor(nextIndex: number, epoch: number = 0) {
     this.nextIndex = nextIndex
     this.checksum = nextIndex === 1 ? 0 : undefined
+    this.epoch = epoch
   }
 
   /** Takes the next batch, or tells why it is not the next and stays as it was. */

@@ -1,15 +1,17 @@
+import { join } from 'node:path'
 import { StoreError } from '../errors.ts'
 import type { Disk } from '../io/disk.ts'
 import { type BatchHeader, batchHeaderBytes, decodeBatchHeader, lastIndexOf } from './batch.ts'
 import { Chain } from './chain.ts'
 import { orDiskFailed } from './disk-failure.ts'
 import { type GroupPart, layOutGroup } from './group.ts'
-import type { EpochStart, Log, LogListener } from './log.ts'
+import type { EpochStart, Log, LogListener, LogStart, SegmentExtent } from './log.ts'
 import { type RecoveryReport, recover } from './recovery.ts'
 import type { Segment } from './segment.ts'
 import { offsetBehind, readBatches } from './segment-read.ts'
 import { scanSegment } from './segment-scan.ts'
-import { SegmentSet } from './segment-set.ts'
+import { SegmentSet, temporaryNames } from './segment-set.ts'
+import { checkStart, newStartName, startAt, writeStartFile } from './start-file.ts'
 import { corrupt } from './survey.ts'
 import { encodeSyncMark, syncMarkBytes } from './sync-mark.ts'
 import type { Tail } from './tail.ts'
@@ -30,6 +32,8 @@ export interface JournalOptions {
   /** Where the epochs up to `verifiedTo` begin; later entries are ignored. */
   readonly epochStarts: readonly EpochStart[]
   readonly listener: LogListener
+  /** Where a new journal begins: only for a directory that holds none, otherwise what is found there stands. */
+  readonly start?: LogStart
   /** Appended bytes kept in memory for readers. @defaultValue 16777216 */
   readonly windowBytes?: number
   /** Segments kept open for reading. @defaultValue 16 */
@@ -39,7 +43,7 @@ export interface JournalOptions {
 export interface OpenedJournal {
   /** Everything in it is durable. */
   readonly log: Journal
-  /** Of the whole log, in order. */
+  /** In order: of the whole log, or from that of the record before its beginning on. */
   readonly epochStarts: EpochStart[]
   readonly report: RecoveryReport
 }
@@ -53,21 +57,41 @@ export interface OpenedJournal {
 export async function openJournal(options: JournalOptions): Promise<OpenedJournal> {
   const { disk, directory, segmentBytes } = options
   await orDiskFailed('create', directory, disk.makeDirectory(directory))
-  const { segments, tail, epochStarts, report } = await recover(
+  if (options.start !== undefined) await beginAt(disk, directory, options.start)
+  const { start, segments, tail, epochStarts, report } = await recover(
     disk,
     directory,
     options.verifiedTo,
     options.epochStarts,
   )
   const files = new SegmentSet(disk, directory, segmentBytes, options.openFiles ?? 16, segments)
-  if (files.isEmpty) await files.start(1, segmentBytes)
+  if (files.isEmpty) await files.start(start.firstIndex, segmentBytes)
   const window = new Window(options.windowBytes ?? 16 * 1024 * 1024)
-  const log = new Journal(disk, directory, segmentBytes, files, tail, window, options.listener)
+  const found = { start, epochStarts, tail }
+  const log = new Journal(disk, directory, segmentBytes, files, found, window, options.listener)
   return { log, epochStarts, report }
+}
+
+/** Lets the log of an empty directory begin at `start`. */
+async function beginAt(disk: Disk, directory: string, start: LogStart): Promise<void> {
+  checkStart(start)
+  const names = await orDiskFailed('read', directory, disk.list(directory))
+  const isNew = names.every((name) => name === newStartName || temporaryNames.includes(name))
+  if (!isNew) return
+  // Left by a crash in between.
+  const path = join(directory, newStartName)
+  if (names.includes(newStartName)) await orDiskFailed('remove', path, disk.remove(path))
+  await writeStartFile(disk, directory, { start, held: false })
 }
 
 interface Truncation {
   readonly truncateTo: number
+}
+
+interface Discard {
+  readonly belowIndex: number
+  readonly replayTo: number
+  readonly outcome: PromiseWithResolvers<void>
 }
 
 /**
@@ -90,6 +114,8 @@ export class Journal implements Log {
   readonly #listener: LogListener
 
   #queue: (Chunk | Truncation)[] = []
+  /** These do not wait their turn: what they concern is neither appended nor truncated any more, and they free space. */
+  #discards: Discard[] = []
   #queuedBytes = 0
   #writingBytes = 0
   #running: Promise<void> | undefined
@@ -103,13 +129,20 @@ export class Journal implements Log {
   #failure: StoreError | undefined
   #closing: Promise<void> | undefined
   readonly #scans = new Map<Segment, Promise<void>>()
+  #start: LogStart
+  /** From that of the record before the beginning on. */
+  #epochStarts: readonly EpochStart[]
 
   constructor(
     disk: Disk,
     directory: string,
     segmentBytes: number,
     files: SegmentSet,
-    tail: Tail,
+    found: {
+      readonly start: LogStart
+      readonly epochStarts: readonly EpochStart[]
+      readonly tail: Tail
+    },
     window: Window,
     listener: LogListener,
   ) {
@@ -117,15 +150,21 @@ export class Journal implements Log {
     this.#directory = directory
     this.#segmentBytes = segmentBytes
     this.#files = files
-    this.#tail = tail
+    this.#start = found.start
+    this.#epochStarts = found.epochStarts
+    this.#tail = found.tail
     this.#window = window
     this.#listener = listener
-    this.#writtenIndex = tail.lastIndex
-    this.#durableIndex = tail.lastIndex
+    this.#writtenIndex = found.tail.lastIndex
+    this.#durableIndex = found.tail.lastIndex
+  }
+
+  get start(): LogStart {
+    return this.#start
   }
 
   get firstIndex(): number {
-    return this.#files.first.firstIndex
+    return this.#start.firstIndex
   }
 
   get lastIndex(): number {
@@ -156,7 +195,11 @@ export class Journal implements Log {
     if (this.#closing !== undefined) throw new StoreError({ code: 'STORE_CLOSED' }, 'the journal is closed')
     // The process is about to end, and its owner has been told.
     if (this.#failure !== undefined) return
-    for (const header of this.#headersOf(bytes, firstIndex, lastIndex)) this.#tail.push(header)
+    for (const header of this.#headersOf(bytes, firstIndex, lastIndex)) {
+      if (header.epoch !== this.#lastKnownEpoch)
+        this.#epochStarts = [...this.#epochStarts, { epoch: header.epoch, index: header.firstIndex }]
+      this.#tail.push(header)
+    }
     const chunk = { bytes, firstIndex, lastIndex }
     this.#window.push(chunk)
     this.#window.drop(this.#writtenIndex)
@@ -175,6 +218,7 @@ export class Journal implements Log {
     if (this.#closing !== undefined) throw new StoreError({ code: 'STORE_CLOSED' }, 'the journal is closed')
     if (index >= this.#tail.lastIndex || this.#failure !== undefined) return
     this.#tail.truncate(index)
+    this.#epochStarts = this.#epochStarts.filter((start) => start.index <= index)
     this.#window.truncate(index)
     this.#unqueueAbove(index)
     this.#writtenIndex = Math.min(this.#writtenIndex, index)
@@ -197,8 +241,9 @@ export class Journal implements Log {
       try {
         await this.#collect(fromIndex, maxBytes, batches)
       } catch (error) {
-        // What was being read may have been cut under the reader.
-        if (truncations === this.#truncations) throw error
+        // What was being read may have been cut or discarded under the reader.
+        if (truncations === this.#truncations && fromIndex >= this.firstIndex) throw error
+        continue
       }
       if (truncations !== this.#truncations) continue
       const [first] = batches
@@ -216,6 +261,31 @@ export class Journal implements Log {
     return batch
   }
 
+  segments(): readonly SegmentExtent[] {
+    const { last } = this.#files
+    return this.#files.all.map((segment) => ({
+      firstIndex: segment.firstIndex,
+      lastIndex: Math.min(segment.lastIndex, this.lastIndex),
+      bytes: segment === last ? segment.endOffset : segment.capacity,
+    }))
+  }
+
+  discardBelow(index: number, replayTo: number): Promise<void> {
+    if (this.#closing !== undefined)
+      return Promise.reject(new StoreError({ code: 'STORE_CLOSED' }, 'the journal is closed'))
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    if (index > replayTo + 1 || replayTo > this.#durableIndex || replayTo < this.#start.replayTo)
+      throw new RangeError(
+        `nothing below ${index} can be discarded: replay to ${replayTo}, durable to ${this.#durableIndex}`,
+      )
+    // Before anything else happens: a truncation below could not be carried out any more.
+    this.#tail.commit(replayTo)
+    const outcome = Promise.withResolvers<void>()
+    this.#discards.push({ belowIndex: index, replayTo, outcome })
+    this.#running ??= this.#run()
+    return outcome.promise
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
@@ -225,20 +295,33 @@ export class Journal implements Log {
   #headersOf(bytes: Buffer, firstIndex: number, lastIndex: number): BatchHeader[] {
     const headers: BatchHeader[] = []
     let next = this.#tail.lastIndex + 1
-    let checksum = this.#tail.checksum
+    // What came before the beginning of a log that begins later is not known.
+    let checksum = next === this.#start.firstIndex && next > 1 ? undefined : this.#tail.checksum
+    let epoch = this.#lastKnownEpoch
     let at = 0
     while (at + batchHeaderBytes <= bytes.length) {
       const header = decodeBatchHeader(bytes, at)
-      if (typeof header === 'string' || header.firstIndex !== next || header.previousChecksum !== checksum)
+      if (
+        typeof header === 'string' ||
+        header.firstIndex !== next ||
+        header.epoch < epoch ||
+        header.previousChecksum !== (checksum ?? header.previousChecksum)
+      )
         throw new RangeError(`what was given as batch ${next} does not follow record ${next - 1}`)
       headers.push(header)
       next = lastIndexOf(header) + 1
       checksum = header.checksum
+      epoch = header.epoch
       at += batchHeaderBytes + header.payloadBytes
     }
     if (at !== bytes.length || headers[0]?.firstIndex !== firstIndex || next !== lastIndex + 1)
       throw new RangeError(`records ${firstIndex} to ${lastIndex} are not what was given`)
     return headers
+  }
+
+  /** More than that of the last record only in an empty log whose first epoch is known. */
+  get #lastKnownEpoch(): number {
+    return this.#epochStarts.at(-1)?.epoch ?? 0
   }
 
   #unqueueAbove(index: number): void {
@@ -259,9 +342,13 @@ export class Journal implements Log {
     // Whatever is appended in the same turn of the event loop goes out together.
     await undefined
     try {
-      for (let work = this.#queue[0]; work !== undefined; work = this.#queue[0]) {
-        if ('truncateTo' in work) await this.#carryOut(work)
-        else await this.#writeGroup(this.#takeGroup())
+      for (;;) {
+        await this.#discardAll()
+        const work = this.#queue[0]
+        if (work !== undefined) {
+          if ('truncateTo' in work) await this.#carryOut(work)
+          else await this.#writeGroup(this.#takeGroup())
+        } else if (this.#discards.length === 0) break
       }
     } catch (error) {
       // Anything else is a bug of ours or of the listener, and ends the process as an unhandled rejection.
@@ -270,6 +357,29 @@ export class Journal implements Log {
     } finally {
       this.#running = undefined
     }
+  }
+
+  async #discardAll(): Promise<void> {
+    for (let discard = this.#discards[0]; discard !== undefined; discard = this.#discards[0]) {
+      await this.#discard(discard.belowIndex, discard.replayTo)
+      this.#discards.shift()
+      discard.outcome.resolve()
+    }
+  }
+
+  /** In this order: the beginning is durable, readers know of it, the files go. A crash leaves files too many only. */
+  async #discard(belowIndex: number, replayTo: number): Promise<void> {
+    // An empty last segment, which a crash can leave, does not tell what the next batch follows.
+    const last = Math.min(belowIndex, this.#durableIndex)
+    const kept = this.#files.all.findLast((segment) => segment.firstIndex <= last)
+    const firstIndex = kept?.firstIndex ?? 0
+    if (firstIndex <= this.#start.firstIndex) return
+    const start = startAt(firstIndex, Math.max(replayTo, this.#start.replayTo), this.#epochStarts)
+    await writeStartFile(this.#disk, this.#directory, { start, held: true })
+    this.#start = start
+    const needed = start.epochStarts[0]?.index ?? 0
+    this.#epochStarts = this.#epochStarts.filter(({ index }) => index >= needed)
+    await this.#files.removeBefore(firstIndex)
   }
 
   /** Everything that waits, up to the next truncation. */
@@ -356,6 +466,8 @@ export class Journal implements Log {
     if (this.#failure !== undefined) return
     this.#failure = error
     this.#queue = []
+    for (const { outcome } of this.#discards) outcome.reject(error)
+    this.#discards = []
     this.#listener.failed(error)
   }
 

@@ -5,6 +5,8 @@
  * disk: everything waiting then goes out as one write and one sync.
  */
 export interface Log {
+  /** Where the log begins. */
+  readonly start: LogStart
   /** First index that can be read, or `lastIndex + 1` of an empty log. */
   readonly firstIndex: number
   /** Last record appended (not: durable); 0 for an empty log. */
@@ -28,6 +30,7 @@ export interface Log {
   append(bytes: Buffer, firstIndex: number, lastIndex: number): void
   /**
    * Drops everything above `index`, which is the last record of a batch, or 0. Seen at once by the fields above.
+   * A log that begins later is never truncated to nothing.
    *
    * What is committed is never dropped, so the log remembers the ends of batches only from the highest commit index
    * on that a header in it names: nobody has to tell it what is committed.
@@ -45,8 +48,40 @@ export interface Log {
   read(fromIndex: number, maxBytes: number): Promise<Buffer>
   /** The whole batch that holds record `index`. @throws StoreError as for {@link Log.read}. */
   batchWith(index: number): Promise<Buffer>
+  /** The files that hold the log, in order. */
+  segments(): readonly SegmentExtent[]
+  /**
+   * Removes the segments that lie wholly below `index`, but never the last one. That the log begins later is durable
+   * before the first of them goes; readers of what goes get `STORE_LOG_GONE`, or finish. Never waits for an append.
+   *
+   * @param replayTo - Folding what is left of the log up to here gives what folding all of it gave: at least
+   *   `index - 1`, committed and durable.
+   * @throws RangeError if it is not.
+   */
+  discardBelow(index: number, replayTo: number): Promise<void>
   /** Resolves once everything appended so far is durable. */
   close(): Promise<void>
+}
+
+/** Where a log begins, if not with record 1: what lay below has been discarded, here or where it was copied from. */
+export interface LogStart {
+  /** Index of the first record. */
+  readonly firstIndex: number
+  /**
+   * Folding the log from `firstIndex` up to here, or further, gives exactly the state that folding all of it from
+   * record 1 would have given. Before that the fold means nothing.
+   */
+  readonly replayTo: number
+  /** From the epoch of record `firstIndex - 1` on, up to `firstIndex`, in order. */
+  readonly epochStarts: readonly EpochStart[]
+}
+
+/** One file of the log. */
+export interface SegmentExtent {
+  readonly firstIndex: number
+  readonly lastIndex: number
+  /** Size of the file; of the last one, what is used of it. */
+  readonly bytes: number
 }
 
 /** What a journal tells its owner. */

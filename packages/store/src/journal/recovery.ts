@@ -1,9 +1,10 @@
 import { join } from 'node:path'
 import type { Disk } from '../io/disk.ts'
 import { orDiskFailed } from './disk-failure.ts'
-import type { EpochStart } from './log.ts'
+import type { EpochStart, LogStart } from './log.ts'
 import type { Segment } from './segment.ts'
 import { temporaryNames } from './segment-set.ts'
+import { newStartName } from './start-file.ts'
 import { Survey } from './survey.ts'
 import { encodeSyncMark, syncMarkBytes } from './sync-mark.ts'
 import type { Tail } from './tail.ts'
@@ -23,11 +24,14 @@ export interface RecoveryReport {
   readonly resyncedBytes: number
   /** A truncation to this index was under way and has been carried out. */
   readonly truncatedTo: number | undefined
+  /** Segments removed that lay before the beginning of the log: their removal had not been finished. */
+  readonly discardedSegments: number
   /** The journal had been closed. */
   readonly clean: boolean
 }
 
 export interface Recovered {
+  readonly start: LogStart
   readonly segments: Segment[]
   readonly tail: Tail
   readonly epochStarts: EpochStart[]
@@ -52,15 +56,16 @@ export async function recover(
 ): Promise<Recovered> {
   const survey = new Survey(disk, directory, verifiedTo, epochStarts)
   await survey.run()
-  const { segments, tail, obsolete } = survey
+  const { segments, tail, obsolete, discarded } = survey
   // A name that a process saw need not outlive the machine, any more than bytes do: the last segment's new name, the
   // note of a truncation, and its removal must be durable before anything is built on them.
   await orDiskFailed('sync', directory, disk.syncDirectory(directory))
-  await removeAll(disk, directory, [...(await leftovers(disk, directory)), ...obsolete])
+  await removeAll(disk, directory, [...(await leftovers(disk, directory)), ...obsolete, ...discarded])
   const last = segments.at(-1)
   const resyncedBytes = last === undefined ? 0 : await proveTail(disk, last, survey)
   if (survey.truncateTo !== undefined) await removeAll(disk, directory, [join(directory, truncationFileName)])
   return {
+    start: survey.start,
     segments,
     tail,
     epochStarts: survey.epochStarts,
@@ -72,6 +77,7 @@ export async function recover(
       tornBytes: survey.truncateTo === undefined ? survey.tornBytes : 0,
       resyncedBytes,
       truncatedTo: survey.truncateTo,
+      discardedSegments: discarded.length,
       clean: survey.clean,
     },
   }
@@ -79,9 +85,8 @@ export async function recover(
 
 async function leftovers(disk: Disk, directory: string): Promise<string[]> {
   const names = await orDiskFailed('read', directory, disk.list(directory))
-  return names
-    .filter((name) => temporaryNames.includes(name) || name === newTruncationName)
-    .map((name) => join(directory, name))
+  const unfinished = [...temporaryNames, newTruncationName, newStartName]
+  return names.filter((name) => unfinished.includes(name)).map((name) => join(directory, name))
 }
 
 async function removeAll(disk: Disk, directory: string, paths: readonly string[]): Promise<void> {

@@ -51,6 +51,11 @@ export class SegmentSet {
     return this.#existing(this.#segments.at(-1))
   }
 
+  /** In order. */
+  get all(): readonly Segment[] {
+    return this.#segments
+  }
+
   get isEmpty(): boolean {
     return this.#segments.length === 0
   }
@@ -88,7 +93,7 @@ export class SegmentSet {
     const path = segmentPath(this.#directory, firstIndex)
     await orDiskFailed('rename', temporary, this.#disk.rename(temporary, path))
     await orDiskFailed('sync', this.#directory, this.#disk.syncDirectory(this.#directory))
-    if (this.#segments.at(-1)?.firstIndex === firstIndex) this.#retire(this.#segments.pop())
+    if (this.#segments.at(-1)?.firstIndex === firstIndex) this.#forget(this.#segments.pop())
     this.#segments.push(new Segment(path, firstIndex, capacity))
   }
 
@@ -115,15 +120,27 @@ export class SegmentSet {
     while (this.#segments.length > 1 && this.last.firstIndex > index) {
       await this.#closeWritten()
       const { path } = this.last
-      this.#retire(this.#segments.pop())
+      this.#forget(this.#segments.pop())
       await orDiskFailed('remove', path, this.#disk.remove(path))
       removed = true
     }
     if (removed) await orDiskFailed('sync', this.#directory, this.#disk.syncDirectory(this.#directory))
   }
 
+  /** Removes the segments before the one that begins with `firstIndex`. Who has one of them open may finish reading. */
+  async removeBefore(firstIndex: number): Promise<void> {
+    const place = this.#segments.findIndex((segment) => segment.firstIndex === firstIndex)
+    const removed = this.#segments.splice(0, Math.max(0, place))
+    for (const segment of removed) this.#forget(segment)
+    for (const { path } of removed) await orDiskFailed('remove', path, this.#disk.remove(path))
+    if (removed.length > 0)
+      await orDiskFailed('sync', this.#directory, this.#disk.syncDirectory(this.#directory))
+  }
+
   /** Lends the file of a segment for reading until `use` has settled. */
   async read<T>(segment: Segment, use: (file: DiskFile) => Promise<T>): Promise<T> {
+    // Opened now, its descriptor would be nobody's to close (W29), and its name may belong to another file already.
+    if (segment.removed) throw diskFailed('open', segment.path, new Error('the segment has been removed'))
     const open = this.#readers.get(segment) ?? this.#openReader(segment)
     this.#readers.delete(segment)
     this.#readers.set(segment, open)
@@ -188,9 +205,15 @@ export class SegmentSet {
     }
   }
 
-  #retire(segment: Segment | undefined): void {
-    const open = segment && this.#readers.get(segment)
-    if (segment === undefined || open === undefined) return
+  #forget(segment: Segment | undefined): void {
+    if (segment === undefined) return
+    segment.removed = true
+    this.#retire(segment)
+  }
+
+  #retire(segment: Segment): void {
+    const open = this.#readers.get(segment)
+    if (open === undefined) return
     this.#readers.delete(segment)
     open.retired = true
     if (open.uses === 0) void closeQuietly(open.file)

@@ -37,6 +37,8 @@ export class Segment {
   dirtyEndOffset = 0
   /** False for a segment below the checkpoint that nobody has read yet: the table is empty and the extent unknown. */
   scanned = true
+  /** Its file is being removed, or gone: nobody may open it any more. */
+  removed = false
   #indices: number[] = []
   #offsets: number[] = []
 

@@ -4,9 +4,10 @@ import type { Disk, DiskFile } from '../io/disk.ts'
 import { type BatchHeader, lastIndexOf } from './batch.ts'
 import { Chain, type ChainFault } from './chain.ts'
 import { orDiskFailed } from './disk-failure.ts'
-import type { EpochStart } from './log.ts'
+import type { EpochStart, LogStart } from './log.ts'
 import { firstIndexOfName, Segment, segmentPath } from './segment.ts'
 import { firstHeader, type ScanStop, scanSegment, surveyRest } from './segment-scan.ts'
+import { decodeStartFile, epochBefore, readStartFile, startFileName, wholeLog } from './start-file.ts'
 import { syncMarkBytes } from './sync-mark.ts'
 import { Tail } from './tail.ts'
 import { decodeTruncation, truncationBytes, truncationFileName } from './truncation.ts'
@@ -25,11 +26,15 @@ export class Survey {
   readonly #directory: string
   readonly #verifiedTo: number
 
+  /** Where the log begins. */
+  start: LogStart = wholeLog
   /** In order; those wholly below `verifiedTo` are not scanned. */
   readonly segments: Segment[] = []
   /** Files that a truncation had not yet removed when the process ended. */
   readonly obsolete: string[] = []
-  readonly epochStarts: EpochStart[]
+  /** Files below the beginning of the log that were to be removed when the process ended. */
+  readonly discarded: string[] = []
+  epochStarts: EpochStart[]
   tail: Tail = new Tail(0, 0, 0, 0)
   /** Of the truncation that was under way. */
   truncateTo: number | undefined
@@ -42,29 +47,36 @@ export class Survey {
   unprovenOffset = 0
   /** The journal was closed, and nothing lies behind the mark that says so. */
   clean = false
+  /** Up to here the log was durable, whatever its own marks prove. */
+  #durableTo: number
 
   constructor(disk: Disk, directory: string, verifiedTo: number, epochStarts: readonly EpochStart[]) {
     this.#disk = disk
     this.#directory = directory
     this.#verifiedTo = verifiedTo
+    this.#durableTo = verifiedTo
     this.epochStarts = epochStarts.filter((start) => start.index <= verifiedTo)
   }
 
   /** @throws StoreError `STORE_CORRUPT`, `STORE_UNKNOWN_FORMAT`, `STORE_DISK_FAILED`. */
   async run(): Promise<void> {
+    await this.#readStart()
     this.truncateTo = await this.#readTruncation()
     await this.#findSegments()
+    const { firstIndex } = this.start
     const first = this.segments[0]
     if (first === undefined) {
-      if (this.#verifiedTo > 0 || this.truncateTo !== undefined)
-        throw corrupt(this.#directory, 0, `no segments, although record ${this.#verifiedTo} was durable`)
+      if (this.#durableTo >= firstIndex || this.truncateTo !== undefined)
+        throw corrupt(this.#directory, 0, `no segments, although record ${this.#durableTo} was durable`)
+      this.tail = new Tail(firstIndex - 1, epochBefore(this.start), 0, 0)
+      this.tail.commit(this.start.replayTo)
       return
     }
-    if (this.#verifiedTo > 0 && first.firstIndex > this.#verifiedTo)
+    if (first.firstIndex !== firstIndex)
       throw corrupt(
         first.path,
         0,
-        `the log begins with record ${first.firstIndex}, ${this.#verifiedTo} is missing`,
+        `the first segment begins with record ${first.firstIndex}, the log with ${firstIndex}`,
       )
     const scanFrom = Math.max(
       0,
@@ -73,7 +85,25 @@ export class Survey {
     for (const [place, segment] of this.segments.slice(0, scanFrom).entries())
       await this.#withFile(segment.path, (file) => this.#checkFirst(file, segment, this.segments[place + 1]))
     await this.#scanAll(this.segments.slice(scanFrom))
-    this.tail.commit(this.#verifiedTo)
+    this.tail.commit(Math.max(this.#verifiedTo, this.start.replayTo))
+  }
+
+  async #readStart(): Promise<void> {
+    const content = await readStartFile(this.#disk, this.#directory)
+    if (content === undefined) return
+    const path = join(this.#directory, startFileName)
+    const file = decodeStartFile(content)
+    if (file === 'version') throw unknownFormat(path)
+    if (file === 'damaged') throw corrupt(path, 0, 'what says where the log begins is damaged')
+    this.start = file.start
+    if (file.held) this.#durableTo = Math.max(this.#durableTo, file.start.replayTo)
+    // What the index knows of what lay before, and what the file says of the beginning.
+    const { epochStarts } = file.start
+    const from = epochStarts[0]?.index ?? 1
+    const to = epochStarts.at(-1)?.index ?? 0
+    const before = this.epochStarts.filter(({ index }) => index < from)
+    const after = this.epochStarts.filter(({ index }) => index > Math.max(to, file.start.firstIndex))
+    this.epochStarts = [...before, ...epochStarts, ...after]
   }
 
   async #readTruncation(): Promise<number | undefined> {
@@ -83,8 +113,8 @@ export class Survey {
     const index = decodeTruncation(bytes)
     if (index === 'version') throw unknownFormat(path)
     if (index === 'damaged') throw corrupt(path, 0, 'the note of a truncation is damaged')
-    if (index < this.#verifiedTo)
-      throw corrupt(path, 0, `a truncation to ${index} is below ${this.#verifiedTo}`)
+    const least = Math.max(this.#durableTo, this.start.firstIndex > 1 ? this.start.firstIndex : 0)
+    if (index < least) throw corrupt(path, 0, `a truncation to ${index} is below ${least}`)
     return index
   }
 
@@ -93,6 +123,10 @@ export class Survey {
     const found = names.map(firstIndexOfName).filter((index) => index !== undefined)
     for (const firstIndex of found.sort((a, b) => a - b)) {
       const path = segmentPath(this.#directory, firstIndex)
+      if (firstIndex < this.start.firstIndex) {
+        this.discarded.push(path)
+        continue
+      }
       if (this.segments.length > 0 && this.truncateTo !== undefined && firstIndex > this.truncateTo) {
         this.obsolete.push(path)
         continue
@@ -116,8 +150,9 @@ export class Survey {
   }
 
   async #scanAll(segments: readonly Segment[]): Promise<void> {
-    const chain = new Chain(segments[0]?.firstIndex ?? 1)
-    this.tail = new Tail(chain.nextIndex - 1, 0, 0, 0)
+    const firstIndex = segments[0]?.firstIndex ?? 1
+    const chain = new Chain(firstIndex, firstIndex === this.start.firstIndex ? epochBefore(this.start) : 0)
+    this.tail = new Tail(firstIndex - 1, chain.epoch, 0, 0)
     for (const [place, segment] of segments.entries()) {
       this.scannedSegments++
       const next = segments[place + 1]
@@ -133,7 +168,7 @@ export class Survey {
         else segment.dirtyEndOffset = segment.capacity
       })
     }
-    if (this.batches === 0 && chain.nextIndex > 1)
+    if (this.batches === 0 && chain.nextIndex > this.start.firstIndex)
       throw corrupt(
         segments[0]?.path ?? this.#directory,
         0,
@@ -180,11 +215,12 @@ export class Survey {
   /** Tells a torn tail from corruption at the end of the last segment. */
   async #judgeEnd(file: DiskFile, segment: Segment, chain: Chain, stop: ScanStop): Promise<void> {
     const lastIndex = chain.nextIndex - 1
-    if (lastIndex < Math.max(this.#verifiedTo, this.truncateTo ?? 0))
+    const durableTo = Math.max(this.#durableTo, this.truncateTo ?? 0)
+    if (lastIndex < durableTo)
       throw corrupt(
         segment.path,
         stop.offset,
-        `${describe(stop)} behind record ${lastIndex}, although ${this.truncateTo ?? this.#verifiedTo} was durable`,
+        `${describe(stop)} behind record ${lastIndex}, although ${durableTo} was durable`,
       )
     const rest = await surveyRest(file, stop.offset, segment.capacity)
     if (this.truncateTo === undefined && rest.highestMark >= lastIndex)

@@ -3,6 +3,7 @@ import { crc32 } from 'node:zlib'
 import type { Disk } from '../io/disk.ts'
 import { orDiskFailed } from './disk-failure.ts'
 import { readUint53, writeUint53 } from './integer.ts'
+import { newNameOf, replaceFile } from './replace-file.ts'
 
 /**
  * The truncation under way: a small file that is durable before anything is cut and removed after. A crash in between
@@ -18,7 +19,7 @@ import { readUint53, writeUint53 } from './integer.ts'
  */
 export const truncationFileName = 'truncation'
 /** Before it is complete and renamed; a crash may leave it behind. */
-export const newTruncationName = 'truncation.new'
+export const newTruncationName: string = newNameOf(truncationFileName)
 export const truncationBytes = 20
 const magic = 0x54514d4c
 const version = 1
@@ -42,20 +43,7 @@ export function decodeTruncation(bytes: Buffer): number | 'damaged' | 'version' 
 
 /** Makes the truncation to `index` durable as an intention: from now on recovery carries it out. */
 export async function noteTruncation(disk: Disk, directory: string, index: number): Promise<void> {
-  const path = join(directory, truncationFileName)
-  const temporary = join(directory, newTruncationName)
-  const write = async (): Promise<void> => {
-    const file = await disk.open(temporary, 'create')
-    try {
-      await file.write([encodeTruncation(index)], 0)
-      await file.sync()
-    } finally {
-      await file.close()
-    }
-    await disk.rename(temporary, path)
-    await disk.syncDirectory(directory)
-  }
-  await orDiskFailed('write', path, write())
+  await replaceFile(disk, directory, truncationFileName, encodeTruncation(index))
 }
 
 /** The truncation is carried out and durable. */

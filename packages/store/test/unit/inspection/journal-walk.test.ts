@@ -34,6 +34,29 @@ test('journal walk: a sound journal gives every batch, mark and segment', async 
   expect(count('damage') + count('torn') + count('stray')).toBe(0)
 })
 
+test('journal walk: a log that begins later is whole, and its first segment must be there (S34)', async () => {
+  const disk = newDisk(1)
+  const { log, ear } = await open(disk, { segmentBytes: 2048 })
+  await appendDurably(log, ear, 20, 200)
+  await log.discardBelow(12, 20)
+  const { start } = log
+  await log.close()
+  const eventsFrom = async () => {
+    const events: JournalEvent[] = []
+    const segments = await listSegments(disk, directory)
+    for await (const event of walkJournal(disk, segments, { start })) events.push(event)
+    return events
+  }
+  const batches = (await eventsFrom()).filter((event) => event.type === 'batch')
+  expect(batches).toHaveLength(21 - start.firstIndex)
+  expect((await eventsFrom()).filter(({ type }) => type === 'damage')).toEqual([])
+  disk.lose(batches[0]?.segment.path ?? '')
+  const lastIndex = ((await eventsFrom())[0]?.segment.firstIndex ?? 0) - 1
+  expect((await eventsFrom()).filter(({ type }) => type === 'damage')).toMatchObject([
+    { fault: 'missing', firstIndex: start.firstIndex, lastIndex },
+  ])
+})
+
 test('journal walk: judges any flipped bit as recovery does (S27)', async () => {
   const random = new SeededRandom(27)
   const seen = { corrupt: 0, torn: 0, sound: 0 }

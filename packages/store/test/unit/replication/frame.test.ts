@@ -280,6 +280,7 @@ describe('what a message must be', () => {
   test('S1: a batch that claims more records than its payload can hold is refused', () => {
     const { bytes } = new BatchChain(0).next({ kind: 'messageAdded', queue: 1, envelope: 1 })
     sealBatch(bytes, {
+      holdsConfiguration: false,
       epoch: 1,
       firstIndex: 1,
       count: 2 ** 31,

@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib'
 import { SeededRandom } from '@levelmq/testkit'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -214,4 +215,26 @@ describe('batch builder', () => {
       [101, 'removed', 1, 6],
     ])
   })
+})
+
+test('batch builder: the header tells whether a configuration is inside, and an unknown flag is refused (S35, S36)', () => {
+  const flagOf = (batch: Buffer) => {
+    const header = decodeBatchHeader(batch, 0)
+    return typeof header === 'string' ? header : header.holdsConfiguration
+  }
+  const builder = new BatchBuilder()
+  builder.text(RecordKind.queueAdded, 'orders')
+  builder.text(RecordKind.configuration, '{}')
+  builder.text(RecordKind.queueAdded, 'other')
+  const held = builder.seal(place)
+  expect(flagOf(held)).toBe(true)
+  builder.text(RecordKind.queueAdded, 'orders')
+  expect(flagOf(builder.seal(place))).toBe(false)
+  builder.text(RecordKind.configuration, '{}')
+  builder.clear()
+  builder.text(RecordKind.queueAdded, 'orders')
+  expect(flagOf(builder.seal(place))).toBe(false)
+  held.writeUInt16LE(2, 6)
+  held.writeUInt32LE(crc32(held.subarray(0, 60)), 60)
+  expect(flagOf(held)).toBe('version')
 })
