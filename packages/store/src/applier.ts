@@ -1,5 +1,6 @@
+import { StoreError } from './errors.ts'
 import type { Clock, Timer } from './io/clock.ts'
-import { type BatchHeader, batchHeaderBytes, decodeBatchHeader, lastIndexOf } from './journal/batch.ts'
+import { batchesUpTo, lastIndexIn } from './journal/batch-run.ts'
 import type { Log } from './journal/log.ts'
 import type { MessageIndex } from './message-index/message-index.ts'
 
@@ -8,6 +9,10 @@ const maxKeptBytes: number = 32 * 1024 * 1024
 /** Changes in the overlay that bring a checkpoint before its time. */
 const maxPendingChanges = 200_000
 const readBytes: number = 4 * 1024 * 1024
+/** How long a wish for a checkpoint waits for others. */
+const hastenedMs = 100
+/** Until a checkpoint that the disk had no space for is tried again. */
+const retryMs = 1000
 
 interface KeptBatches {
   readonly bytes: Buffer
@@ -28,6 +33,7 @@ export class Applier {
   readonly #clock: Clock
   readonly #flushDelayMs: number
   readonly #applied: (index: number) => void
+  readonly #checkpointed: () => void
   readonly #report: (error: Error) => void
   #kept: KeptBatches[] = []
   #keptBytes = 0
@@ -36,6 +42,10 @@ export class Applier {
   #timer: Timer | undefined
   #checkpointDue = false
   #checkpointing: Promise<void> | undefined
+  #hastened = false
+  /** Nothing begins any more. */
+  #stopped = false
+  /** Nothing is written any more. */
   #closed = false
 
   constructor(parts: {
@@ -45,6 +55,8 @@ export class Applier {
     readonly flushDelayMs: number
     /** Everything up to `index` is in the index now. */
     readonly applied: (index: number) => void
+    /** A checkpoint has become durable. */
+    readonly checkpointed: () => void
     /** Called once at most: nothing is applied or written behind a failure. */
     readonly failed: (error: Error) => void
   }) {
@@ -53,6 +65,7 @@ export class Applier {
     this.#clock = parts.clock
     this.#flushDelayMs = parts.flushDelayMs
     this.#applied = parts.applied
+    this.#checkpointed = parts.checkpointed
     this.#report = parts.failed
     this.#commitIndex = parts.index.appliedIndex
   }
@@ -86,11 +99,25 @@ export class Applier {
     if (this.#checkpointDue) this.#checkpoint()
   }
 
+  /** A checkpoint is wanted although little has changed: soon, but not at once, so that a few such wishes become one. */
+  hasten(): void {
+    if (this.#closed || this.#checkpointing !== undefined || this.#hastened) return
+    this.#hastened = true
+    this.#timer?.cancel()
+    this.#timer = this.#clock.setTimer(hastenedMs, () => this.#checkpoint())
+  }
+
+  /** Applies and writes nothing any more. */
+  stop(): void {
+    this.#stopped = true
+    this.#timer?.cancel()
+  }
+
   /** Writes a last checkpoint, as far as the log is durable, and stops. */
   async close(): Promise<void> {
+    this.stop()
     if (this.#closed) return
     this.#closed = true
-    this.#timer?.cancel()
     await this.#checkpointing
     if (this.#index.pendingChanges > 0 && this.#log.durableIndex >= this.#index.appliedIndex) {
       await this.#index.checkpoint()
@@ -106,7 +133,7 @@ export class Applier {
   }
 
   #apply(): void {
-    if (this.#reading || this.#closed) return
+    if (this.#reading || this.#closed || this.#stopped) return
     const before = this.#index.appliedIndex
     try {
       for (const batches of this.#takeKept()) this.#index.apply(batches.bytes)
@@ -148,7 +175,7 @@ export class Applier {
       (bytes) => {
         this.#reading = false
         if (this.#closed) return
-        const whole = committedPart(bytes, this.#commitIndex)
+        const whole = batchesUpTo(bytes, this.#commitIndex)
         if (whole.length > 0) {
           this.#kept.unshift({ bytes: whole, firstIndex: from, lastIndex: lastIndexIn(whole) })
           this.#keptBytes += whole.length
@@ -168,7 +195,7 @@ export class Applier {
   }
 
   #planCheckpoint(): void {
-    if (this.#closed) return
+    if (this.#closed || this.#stopped) return
     if (this.#index.pendingChanges >= maxPendingChanges) this.#checkpoint()
     else this.#timer ??= this.#clock.setTimer(this.#flushDelayMs, () => this.#checkpoint())
   }
@@ -176,46 +203,23 @@ export class Applier {
   #checkpoint(): void {
     this.#timer?.cancel()
     this.#timer = undefined
-    if (this.#closed || this.#checkpointing !== undefined) return
+    this.#hastened = false
+    if (this.#stopped || this.#closed || this.#checkpointing !== undefined) return
     this.#checkpointDue = this.#log.durableIndex < this.#index.appliedIndex
     if (this.#checkpointDue) return
     this.#checkpointing = this.#index.checkpoint().then(
       () => {
         this.#checkpointing = undefined
         if (this.#index.pendingChanges > 0) this.#planCheckpoint()
+        if (!this.#stopped) this.#checkpointed()
       },
       (error: Error) => {
         this.#checkpointing = undefined
-        this.#failed(error)
+        // Nothing is lost: the changes wait in memory, and the log holds them anyway.
+        if (error instanceof StoreError && error.code === 'STORE_DISK_FULL') {
+          if (!this.#stopped) this.#timer = this.#clock.setTimer(retryMs, () => this.#checkpoint())
+        } else this.#failed(error)
       },
     )
   }
-}
-
-/** The leading batches whose records are all at or below `commitIndex`. */
-function committedPart(bytes: Buffer, commitIndex: number): Buffer {
-  let offset = 0
-  while (offset < bytes.length) {
-    const header = headerAt(bytes, offset)
-    if (lastIndexOf(header) > commitIndex) break
-    offset += batchHeaderBytes + header.payloadBytes
-  }
-  return bytes.subarray(0, offset)
-}
-
-function lastIndexIn(bytes: Buffer): number {
-  let last = 0
-  for (let offset = 0; offset < bytes.length; ) {
-    const header = headerAt(bytes, offset)
-    last = lastIndexOf(header)
-    offset += batchHeaderBytes + header.payloadBytes
-  }
-  return last
-}
-
-/** A header that the log has verified when it was read. */
-function headerAt(bytes: Buffer, offset: number): BatchHeader {
-  const header = decodeBatchHeader(bytes, offset)
-  if (typeof header === 'string') throw new Error(`a verified batch has a wrong ${header}`)
-  return header
 }

@@ -1,8 +1,9 @@
 import { StoreError } from './errors.ts'
 import type { BatchBuilder } from './journal/batch-builder.ts'
-import { messageHeaderBytes, RecordKind } from './journal/record.ts'
-import type { MessageIndex, SequenceWindow } from './message-index/message-index.ts'
+import { keptMessageHeaderBytes, messageHeaderBytes, RecordKind } from './journal/record.ts'
+import type { MessageIndex, SequenceWindow, Statement } from './message-index/message-index.ts'
 import type { MasterSession } from './message-store.ts'
+import { Restatement, type RestatementWriter } from './space/restatement.ts'
 
 /** What a mastership needs of the store it belongs to. */
 export interface MastershipHost {
@@ -14,6 +15,8 @@ export interface MastershipHost {
   appended(now: boolean): void
   mayDispatch(): boolean
   hasRoom(): boolean
+  /** Whether the disk has space for more than what frees some. */
+  hasSpace(): boolean
 }
 
 /** A producer that sent in this mastership: what was seen of it, whether applied or not. */
@@ -31,17 +34,20 @@ const pruneAtLeast = 10_000
  * Invariant: what was seen of a producer here is what the index has seen plus what this mastership appended. If that
  * is lost with the mastership, so is what it appended or it is committed by the next one, whose index then has it.
  */
-export class Mastership implements MasterSession {
+export class Mastership implements MasterSession, RestatementWriter {
   readonly epoch: number
   readonly #builder: BatchBuilder
   readonly #index: MessageIndex
   readonly #host: MastershipHost
   readonly #maxRecordBytes: number
+  readonly #directory: string
   readonly #newWindow: () => SequenceWindow
   readonly #producers = new Map<number, ActiveProducer>()
   /** Producers registered here whose record is not in the index yet. */
   readonly #registered = new Map<string, number>()
   #pruneAt = pruneAtLeast
+  /** What the cleaner is looking at. */
+  #restatement: Restatement | undefined
   #over = false
 
   constructor(
@@ -51,6 +57,8 @@ export class Mastership implements MasterSession {
       readonly index: MessageIndex
       readonly host: MastershipHost
       readonly maxRecordBytes: number
+      /** Of the store, for errors. */
+      readonly directory: string
       readonly newWindow: () => SequenceWindow
     },
   ) {
@@ -59,6 +67,7 @@ export class Mastership implements MasterSession {
     this.#index = parts.index
     this.#host = parts.host
     this.#maxRecordBytes = parts.maxRecordBytes
+    this.#directory = parts.directory
     this.#newWindow = parts.newWindow
   }
 
@@ -91,6 +100,7 @@ export class Mastership implements MasterSession {
     const bytes = messageHeaderBytes + head.length + body.length
     this.#checkBytes(bytes, 'message')
     if (!isIndex(queue)) throw new TypeError(`queue ${queue} is no id`)
+    if (!this.#host.hasSpace()) throw this.#full()
     if (producer === 0 ? sequence !== 0 : !isIndex(producer) || !isIndex(sequence))
       throw new TypeError(`sequence ${sequence} of producer ${producer}`)
     this.#host.makeRoom(bytes)
@@ -112,6 +122,7 @@ export class Mastership implements MasterSession {
     this.#checkIndices(queue, indices)
     const index = this.#host.nextIndex()
     this.#builder.removals(queue, indices)
+    this.#restatement?.changed(indices)
     this.#host.appended(false)
     return index
   }
@@ -123,6 +134,60 @@ export class Mastership implements MasterSession {
       throw new TypeError(`redelivery count ${count}`)
     const index = this.#host.nextIndex()
     this.#builder.redelivery(queue, indices, count)
+    this.#restatement?.changed(indices)
+    this.#host.appended(false)
+    return index
+  }
+
+  removeQueue(queue: number): number {
+    this.#check()
+    if (!isIndex(queue)) throw new TypeError(`queue ${queue} is no id`)
+    const index = this.#host.nextIndex()
+    this.#builder.queueRemoved(queue)
+    this.#restatement?.removed(queue)
+    this.#host.appended(false)
+    return index
+  }
+
+  // For the cleaner.
+
+  /** Begins to watch what happens to things that are to be stated anew; one at a time. */
+  restate(): Restatement {
+    this.#check()
+    this.#restatement = new Restatement(this, () => {
+      this.#restatement = undefined
+    })
+    return this.#restatement
+  }
+
+  keepMessage(queue: number, message: number, redeliveryCount: number, envelope: Uint8Array): number {
+    this.#check()
+    this.#host.makeRoom(keptMessageHeaderBytes + envelope.length)
+    const index = this.#host.nextIndex()
+    this.#builder.messageKept(queue, message, redeliveryCount, envelope)
+    this.#host.appended(false)
+    return index
+  }
+
+  keepQueue(queue: number, name: string): number {
+    this.#check()
+    const index = this.#host.nextIndex()
+    this.#builder.queueKept(queue, name)
+    this.#host.appended(false)
+    return index
+  }
+
+  /** What this mastership has seen of the producer counts too, applied or not. */
+  keepProducer(statement: Extract<Statement, { kind: 'producer' }>): number {
+    this.#check()
+    const { id, name } = statement
+    const active = this.#producers.get(id)
+    const seen = active?.window ?? this.#index.producerWindow(id) ?? this.#newWindow()
+    const window = Buffer.alloc(seen.encodedBytes)
+    seen.encode(window, 0)
+    this.#host.makeRoom(512 + window.length)
+    const index = this.#host.nextIndex()
+    this.#builder.producerKept(id, Math.max(statement.lastUsed, active?.lastIndex ?? 0), name, window)
     this.#host.appended(false)
     return index
   }
@@ -192,6 +257,11 @@ export class Mastership implements MasterSession {
       { code: 'STORE_RECORD_TOO_LARGE', bytes, limit: this.#maxRecordBytes },
       `${what} of ${bytes} bytes; maxRecordBytes is ${this.#maxRecordBytes}`,
     )
+  }
+
+  #full(): StoreError {
+    const directory = this.#directory
+    return new StoreError({ code: 'STORE_FULL', directory }, `${directory}: no space for more messages`)
   }
 
   #check(): void {

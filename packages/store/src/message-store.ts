@@ -65,6 +65,9 @@ export interface MasterSession {
   /** Sets the redelivery count of messages of one queue, as one record. */
   countRedelivery(queue: number, indices: readonly number[], count: number): number
 
+  /** Removes a queue and everything in it; a queue of that name added later is another one. No later change may name it. */
+  removeQueue(queue: number): number
+
   /**
    * Whether this node may still act as master towards consumers: true under the lease that a majority renews.
    * To be asked before each batch of dispatches, again after every await.

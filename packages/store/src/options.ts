@@ -17,6 +17,11 @@ export interface LevelDbOptions {
   readonly logSize?: number
   /** Longest time in milliseconds between two checkpoints of the index while it changes, 10 to 60000. @defaultValue 1000 */
   readonly flushDelay?: number
+  /**
+   * Bytes of journal, in percent of the bytes of live messages in it, above which the oldest segment is freed by writing what still
+   * lives in it again; 100 to 10000, or 0 for never. ActiveMQ's setting of this name compacts its index. @defaultValue 200
+   */
+  readonly autoCompactionRatio?: number
   /** Appended and not yet committed bytes above which producers are held back, 64 KiB to 1 GiB. @defaultValue 33554432 */
   readonly asyncBufferSize?: number
   /** Largest record in bytes, 1 KiB to 128 MiB less 1 KiB. @defaultValue 104857600 + 65536 */

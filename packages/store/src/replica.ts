@@ -144,6 +144,10 @@ export class Replica {
     }
   }
 
+  hasSpace(): boolean {
+    return true
+  }
+
   hasRoom(): boolean {
     const room = this.#heldBytes() < this.#roomBytes
     if (!room) this.#roomWanted = true

@@ -1,10 +1,13 @@
+import { Transfers } from './copying/transfers.ts'
 import type { ElectionFacts, Elector, StandReason } from './election/elector.ts'
 import { StoreError } from './errors.ts'
 import { foundingVoters } from './formation.ts'
+import { removeGeneration } from './generation.ts'
 import type { Clock, Timer } from './io/clock.ts'
 import type { Disk } from './io/disk.ts'
 import type { Network } from './io/network.ts'
 import type { Random } from './io/random.ts'
+import type { Journal } from './journal/journal.ts'
 import { Mastership } from './mastership.ts'
 import { isVoter, type MemberInfo, Members, parseMemberInfo } from './members.ts'
 import { GapWindow } from './message-index/sequence-window.ts'
@@ -20,7 +23,10 @@ import {
 } from './replication/frame.ts'
 import type { NodeIdentity } from './replication/handshake.ts'
 import { Mesh } from './replication/mesh.ts'
+import { decodeTransfer, encodeTransfer, isTransfer } from './replication/transfer.ts'
 import type { StoreSettings } from './settings.ts'
+import type { CleanerHost } from './space/cleaner.ts'
+import { JournalSpace } from './space/journal-space.ts'
 import {
   closeStoreDirectory,
   type OpenIndex,
@@ -69,7 +75,13 @@ export class ReplicatedStore implements MessageStore {
   readonly #clock: Clock
   readonly #members = new Members()
   #listener: StoreListener | undefined
+  #identity: StoreIdentity | undefined
+  #journal: Journal | undefined
+  /** What is exchanged with other members besides what a master sends; from the moment the journal is open. */
+  #transfers: Transfers | undefined
+  /** Undefined while the directory is being opened, also when a copied store takes the place of the one before. */
   #opened: StoreDirectory | undefined
+  #space: JournalSpace | undefined
   #cluster: StoreIdentity['cluster']
   #replica: Replica | undefined
   #mesh: Mesh | undefined
@@ -81,6 +93,9 @@ export class ReplicatedStore implements MessageStore {
   #ticker: Timer | undefined
   #toldMs = Number.NEGATIVE_INFINITY
   #opening: Promise<void> | undefined
+  #installing: Promise<void> | undefined
+  /** The promise that is being written. */
+  #promising: Promise<void> | undefined
   #closing: Promise<void> | undefined
   #failure: Error | undefined
   /** Why this node does not join the cluster that it met. */
@@ -114,30 +129,115 @@ export class ReplicatedStore implements MessageStore {
   }
 
   async #open(): Promise<void> {
-    this.#opened = await openStoreDirectory(
+    const opened = await this.#openDirectory()
+    this.#refuseIfClosing()
+    await this.#openNetwork()
+    this.#refuseIfClosing()
+    if (this.#cluster !== undefined) this.#join(this.#cluster)
+    else if (this.#settings.replicas === 1) await this.#found([this.#self(opened.identity)])
+    this.#refuseIfClosing()
+    this.#startElector()
+    if (this.#environment.elector === undefined) this.#replica?.stand('startup')
+    if (this.#ticker === undefined) this.#tick()
+  }
+
+  async #openDirectory(): Promise<StoreDirectory> {
+    const opened = await openStoreDirectory(
       this.#settings,
       this.#environment,
       {
         written: (at) => this.#replica?.written(at),
         durable: (at) => this.#replica?.durable(at),
         applied: (at) => this.#applied(at),
+        checkpointed: () => this.#space?.checkpointed(),
         failed: (error) => this.#fail(error),
       },
       this.#host.log,
     )
-    this.#refuseIfClosing()
-    this.#cluster = this.#opened.identity.cluster
-    await this.#openNetwork()
-    this.#refuseIfClosing()
-    if (this.#cluster !== undefined) this.#join(this.#cluster)
-    else if (this.#settings.replicas === 1) await this.#found([this.#self(this.#opened)])
-    this.#refuseIfClosing()
-    this.#tick()
+    this.#entered(opened.identity, opened.journal)
+    this.#opened = opened
+    this.#space = new JournalSpace({
+      log: opened.journal,
+      index: opened.index,
+      ratio: 0,
+      pinnedFrom: () => this.#pinnedFrom(),
+      checkpointWanted: () => opened.applier.hasten(),
+      failed: (error) => this.#fail(error),
+    })
+    return opened
+  }
+
+  /** The journal is open, if maybe damaged. */
+  #entered(identity: StoreIdentity, journal: Journal): void {
+    if (this.#journal === journal) return
+    this.#identity = identity
+    this.#journal = journal
+    this.#cluster = identity.cluster
+    this.#transfers = new Transfers({
+      disk: this.#environment.disk,
+      clock: this.#clock,
+      directory: this.#settings.directory,
+      generation: identity.generation,
+      segmentBytes: this.#settings.logSize,
+      journal,
+      commitIndex: () => this.#replica?.core.commitIndex ?? 0,
+      send: (to, transfer) => this.#mesh?.sendBulk(to, encodeTransfer(transfer)),
+      copied: () => this.#install(),
+      failed: (error) => this.#fail(error),
+      log: this.#host.log,
+    })
+  }
+
+  #startElector(): void {
+    if (this.#elector !== undefined) {
+      this.#observe()
+      return
+    }
     const elector = this.#environment.elector?.(this.#settings)
-    if (elector === undefined) this.#replica?.stand('startup')
-    else elector.start(this.#electorHost(), this.#facts())
+    elector?.start(this.#electorHost(), this.#facts())
     // Only now: what an elector is told before its start is lost on it.
     this.#elector = elector
+  }
+
+  /** A copy of the master's store is whole: it takes the place of the own one, as after a restart. */
+  #install(): void {
+    if (this.#installing !== undefined || this.#closing !== undefined || this.#failure !== undefined) return
+    this.#installing = this.#takePlace()
+      .catch((error: Error) => {
+        if (this.#closing === undefined) this.#fail(error)
+      })
+      .finally(() => {
+        this.#installing = undefined
+      })
+  }
+
+  async #takePlace(): Promise<void> {
+    const old = this.#directory()
+    const { disk } = this.#environment
+    const { directory } = this.#settings
+    this.#replica?.stop()
+    this.#replica = undefined
+    this.#opened = undefined
+    await this.#leave()
+    await closeStoreDirectory(old, true)
+    const identity = { ...old.identity, cluster: this.#cluster, generation: old.identity.generation + 1 }
+    await writeIdentity(disk, directory, identity)
+    await removeGeneration(disk, directory, old.identity.generation)
+    this.#refuseIfClosing()
+    await this.#openDirectory()
+    this.#refuseIfClosing()
+    this.#host.log('info', 'the copied store has taken the place of the one before', {
+      generation: identity.generation,
+    })
+    if (this.#cluster !== undefined) this.#join(this.#cluster)
+    this.#roleChanged()
+  }
+
+  /** Nothing goes on in the background any more that uses the directory. */
+  async #leave(): Promise<void> {
+    await this.#space?.close()
+    await this.#transfers?.close()
+    await this.#promising
   }
 
   /** `close` was called meanwhile, and waits for the opening to end. */
@@ -189,7 +289,7 @@ export class ReplicatedStore implements MessageStore {
 
   async #openNetwork(): Promise<void> {
     const { replication, electionTimeoutMs } = this.#settings
-    if (replication === undefined) return
+    if (replication === undefined || this.#mesh !== undefined) return
     const mesh = new Mesh(
       {
         bind: replication.bind,
@@ -198,7 +298,7 @@ export class ReplicatedStore implements MessageStore {
         silenceMs: Math.max(5 * electionTimeoutMs, 8 * infoEveryMs),
       },
       this.#environment,
-      () => this.#self(this.#directory()),
+      () => this.#self(this.#known()),
       {
         peerUp: (peer) => this.#peerUp(peer),
         peerDown: (peer, reason) => this.#peerDown(peer, reason),
@@ -211,7 +311,7 @@ export class ReplicatedStore implements MessageStore {
     this.#mesh = mesh
   }
 
-  #self({ identity }: StoreDirectory): NodeIdentity {
+  #self(identity: StoreIdentity): NodeIdentity {
     return {
       brokerName: this.#settings.brokerName,
       nodeId: identity.nodeId,
@@ -229,7 +329,7 @@ export class ReplicatedStore implements MessageStore {
     // Where ZooKeeper shows more than are to found it, two overlapping groups could each found a cluster.
     const shown = this.#elector?.status()?.members
     if (shown !== undefined && shown !== this.#settings.replicas) return
-    const self = this.#self(this.#opened)
+    const self = this.#self(this.#opened.identity)
     const voters = foundingVoters(self, this.#members.connected(), this.#settings.replicas)
     if (voters === undefined) return
     this.#found(voters).catch((error: Error) => this.#fail(error))
@@ -298,7 +398,10 @@ export class ReplicatedStore implements MessageStore {
       },
       host: {
         send: (to, message) => this.#mesh?.send(to, encodeMessage(message)),
-        writePromise: (next) => promiseFile.write(next),
+        writePromise: (next) => {
+          this.#promising = promiseFile.write(next)
+          return this.#promising
+        },
         configuration: () => JSON.stringify(cluster),
         roleChanged: () => this.#roleChanged(),
         serving: (epoch) => this.#serving(epoch),
@@ -348,6 +451,7 @@ export class ReplicatedStore implements MessageStore {
   #peerDown(peer: NodeIdentity, reason: string): void {
     this.#host.log('info', `lost ${peer.name}: ${reason}`, { nodeId: peer.nodeId })
     this.#members.down(peer.nodeId)
+    this.#transfers?.lost(peer.nodeId)
     this.#replica?.peerDown(peer.nodeId)
     this.#observe()
   }
@@ -359,6 +463,8 @@ export class ReplicatedStore implements MessageStore {
       if (info !== undefined) this.#members.heard(peer.nodeId, info)
     } else if (type === FrameType.formation) {
       this.#onFormation(peer, body)
+    } else if (isTransfer(type)) {
+      this.#transfers?.received(peer.nodeId, decodeTransfer(type, body))
     } else {
       this.#replica?.receive(peer.nodeId, decodeMessage(type, body))
     }
@@ -399,7 +505,8 @@ export class ReplicatedStore implements MessageStore {
   }
 
   #facts(): ElectionFacts {
-    const { identity, journal } = this.#directory()
+    const identity = this.#known()
+    const journal = this.#journal
     const core = this.#replica?.core
     return {
       nodeId: identity.nodeId,
@@ -407,8 +514,8 @@ export class ReplicatedStore implements MessageStore {
       clusterUuid: this.#cluster?.uuid,
       voter: core?.voter ?? false,
       epoch: core?.epoch ?? 0,
-      lastEpoch: journal.lastEpoch,
-      lastIndex: journal.lastIndex,
+      lastEpoch: journal?.lastEpoch ?? 0,
+      lastIndex: journal?.lastIndex ?? 0,
       masterNodeId: core?.leader,
       serving: this.#mastership !== undefined,
       reachableVoters: core?.reachableVoters ?? 0,
@@ -445,9 +552,11 @@ export class ReplicatedStore implements MessageStore {
       index: opened.index,
       host: replica,
       maxRecordBytes,
+      directory: this.#settings.directory,
       newWindow: () => new GapWindow(failoverProducersAuditDepth),
     })
     this.#host.log('info', `master in epoch ${epoch}`, { elected: replica.core.electedBy })
+    this.#space?.promoted(this.#cleanerHost(this.#mastership, replica))
     this.#listener?.promoted(this.#mastership)
     this.#roleChanged()
   }
@@ -457,14 +566,31 @@ export class ReplicatedStore implements MessageStore {
     const mastership = this.#mastership
     if (mastership === undefined) return
     this.#mastership = undefined
+    this.#space?.demoted()
     mastership.end()
     this.#host.log('warn', `no longer master: ${reason}`, { epoch: mastership.epoch })
     this.#listener?.demoted(reason)
   }
 
   #applied(index: number): void {
+    this.#space?.applied(index)
     if (this.#mastership !== undefined) this.#listener?.committed(index)
     else this.#promoteIfLevel()
+  }
+
+  // Space and damage.
+
+  #cleanerHost(mastership: Mastership, replica: Replica): CleanerHost {
+    return {
+      nextIndex: () => replica.nextIndex(),
+      restate: () => mastership.restate(),
+      restateConfiguration: () => false,
+    }
+  }
+
+  /** Lowest record that another member still has to get from this node. */
+  #pinnedFrom(): number {
+    return this.#transfers?.pinnedFrom() ?? Number.POSITIVE_INFINITY
   }
 
   // Time, and the end.
@@ -500,14 +626,22 @@ export class ReplicatedStore implements MessageStore {
     this.#replica?.stop()
     this.#mastership?.end()
     this.#mastership = undefined
+    this.#space?.demoted()
     await this.#elector?.stop()
     await this.#mesh?.close()
+    await this.#installing
+    await this.#leave()
     if (this.#opened !== undefined) await closeStoreDirectory(this.#opened, this.#failure === undefined)
   }
 
   #readable(): StoreDirectory {
     if (this.#closing !== undefined) throw new StoreError({ code: 'STORE_CLOSED' }, 'the store is closed')
     return this.#directory()
+  }
+
+  #known(): StoreIdentity {
+    if (this.#identity === undefined) throw new StoreError({ code: 'STORE_CLOSED' }, 'the store is not open')
+    return this.#identity
   }
 
   #directory(): StoreDirectory {

@@ -38,6 +38,7 @@ const levelDbDefaults: Required<LevelDbOptions> = {
   directory: 'LevelDB',
   logSize: 64 * 1024 * 1024,
   flushDelay: 1000,
+  autoCompactionRatio: 200,
   asyncBufferSize: 32 * 1024 * 1024,
   maxRecordBytes: 104857600 + 65536,
   indexMaxOpenFiles: 1000,
@@ -54,6 +55,7 @@ const levelDbDefaults: Required<LevelDbOptions> = {
 const ranges: Record<string, readonly [number, number]> = {
   logSize: [2 ** 20, 2 ** 30],
   flushDelay: [10, 60_000],
+  autoCompactionRatio: [0, 10_000],
   asyncBufferSize: [65536, 2 ** 30],
   maxRecordBytes: [1024, 128 * 2 ** 20 - 1024],
   indexMaxOpenFiles: [16, 100_000],

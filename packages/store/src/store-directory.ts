@@ -2,10 +2,12 @@ import { join } from 'node:path'
 import { Applier } from './applier.ts'
 import { type EpochPromise, PromiseFile } from './consensus/promise-file.ts'
 import { StoreError } from './errors.ts'
+import { generationIn } from './generation.ts'
 import type { Clock } from './io/clock.ts'
 import type { Disk } from './io/disk.ts'
 import type { Random } from './io/random.ts'
 import { batchHeaderBytes, decodeBatchHeader } from './journal/batch.ts'
+import { batchesUpTo } from './journal/batch-run.ts'
 import { type Journal, openJournal } from './journal/journal.ts'
 import type { EpochStart, LogListener } from './journal/log.ts'
 import { type LevelIndexOptions, openLevelIndex } from './message-index/level-index.ts'
@@ -15,14 +17,24 @@ import type { StoreSettings } from './settings.ts'
 import type { StoreHost } from './store-factory.ts'
 import { readIdentity, type StoreIdentity, writeIdentity } from './store-identity.ts'
 
-/** A store's directory: these two, and the files `identity.json` and `promise`. */
-const journalDirectory = 'journal'
-const indexDirectory = 'index'
+/** Read at a time, and changes gathered between two checkpoints, while an index is built anew. */
+const rebuildBytes: number = 4 * 1024 * 1024
+const rebuildChanges = 200_000
 
 /** What a directory tells the store that opens it. */
 export interface DirectoryListener extends LogListener {
   /** Committed records up to `index` are in the message index now. */
   applied(index: number): void
+  /** A checkpoint of the index has become durable. */
+  checkpointed(): void
+}
+
+/** What a directory needs of the world. */
+export interface DirectoryEnvironment {
+  readonly disk: Disk
+  readonly clock: Clock
+  readonly random: Random
+  readonly openIndex?: OpenIndex
 }
 
 /** An index, and why it was begun anew when it was opened; `undefined` if it was not. */
@@ -46,76 +58,79 @@ export interface StoreDirectory {
   readonly promise: EpochPromise
 }
 
-/** @throws StoreError as `MessageStore.open`; nothing of the directory is left open then. */
+/**
+ * Opens a store's directory and recovers what is in it.
+ *
+ * @throws StoreError as `MessageStore.open`; nothing of the directory is left open then.
+ */
 export async function openStoreDirectory(
   settings: StoreSettings,
-  environment: {
-    readonly disk: Disk
-    readonly clock: Clock
-    readonly random: Random
-    readonly openIndex?: OpenIndex
-  },
+  environment: DirectoryEnvironment,
   listener: DirectoryListener,
   log: StoreHost['log'],
 ): Promise<StoreDirectory> {
-  const { disk, clock, openIndex = openLevelIndex } = environment
+  const { disk } = environment
   const { directory } = settings
-  await disk.makeDirectory(directory)
-  // First, since LevelDB's lock keeps a second process out.
-  const index = await openIndex({
-    ...settings,
-    directory: join(directory, indexDirectory),
-    maxProducers: settings.maxFailoverProducersToTrack,
-    maxGaps: settings.failoverProducersAuditDepth,
-  })
-  let openJournalLog: Journal | undefined
-  let openPromise: PromiseFile | undefined
+  const closers: (() => Promise<void>)[] = []
   try {
+    await disk.makeDirectory(directory)
+    const { generation } = (await readIdentity(disk, directory)) ?? { generation: 0 }
+    // First, since LevelDB's lock keeps a second process out.
+    let index = await openIndexIn(settings, environment, generation)
+    closers.push(() => index.close())
     if (index.begunAnew !== undefined)
       log('warn', `the index is rebuilt from the journal: ${index.begunAnew}`)
     const identity = await identify(settings, disk, environment.random)
-    const opened = await openJournal({
+    if (identity.generation !== generation) throw inUse(directory)
+    const promises = await PromiseFile.open(disk, directory, identity.cluster !== undefined)
+    closers.push(() => promises.file.close())
+    const { promise } = promises
+    const {
+      log: journal,
+      epochStarts,
+      report,
+    } = await openJournal({
       disk,
-      directory: join(directory, journalDirectory),
+      directory: generationIn(directory, generation).journal,
       segmentBytes: settings.logSize,
       verifiedTo: index.appliedIndex,
       epochStarts: index.epochStarts,
       listener,
     })
-    const { log: journal, epochStarts, report } = opened
-    openJournalLog = journal
+    closers.push(() => journal.close())
     log('info', 'journal recovered', { ...report })
-    if (journal.firstIndex > 1) {
-      // Nothing deletes segments yet, so the messages in it are lost, whatever the index says.
-      throw new StoreError(
-        { code: 'STORE_CORRUPT', file: join(directory, journalDirectory), offset: 0 },
-        `${directory}: the journal begins with record ${journal.firstIndex}: its first segment is missing`,
-      )
+    if (index.appliedIndex < journal.start.firstIndex - 1 && index.appliedIndex > 0) {
+      log('warn', 'the index ends before the journal begins: it is rebuilt')
+      await index.close()
+      await disk.removeDirectory(generationIn(directory, generation).index)
+      index = await openIndexIn(settings, environment, generation)
     }
-    if (index.appliedIndex === 0 && journal.lastIndex > 0)
-      log('warn', 'the index is empty: it is rebuilt from the journal')
-    const { file: promiseFile, promise } = await PromiseFile.open(
-      disk,
-      directory,
-      identity.cluster !== undefined,
-    )
-    openPromise = promiseFile
+    await foldBeginning(index, journal, log)
     const applier = new Applier({
       log: journal,
       index,
-      clock,
+      clock: environment.clock,
       flushDelayMs: settings.flushDelay,
       applied: (at) => listener.applied(at),
+      checkpointed: () => listener.checkpointed(),
       failed: (error) => listener.failed(error),
     })
     const commitIndex = Math.max(index.appliedIndex, await knownCommit(journal))
     applier.committed(commitIndex)
     const reader = new MessageReader(journal)
-    return { identity, journal, epochStarts, commitIndex, index, applier, reader, promiseFile, promise }
+    return {
+      identity,
+      journal,
+      epochStarts,
+      commitIndex,
+      index,
+      applier,
+      reader,
+      promiseFile: promises.file,
+      promise,
+    }
   } catch (error) {
-    await openPromise?.close()
-    await openJournalLog?.close()
-    await index.close()
+    for (const close of closers.reverse()) await close().catch(() => undefined)
     throw error
   }
 }
@@ -126,12 +141,57 @@ export async function openStoreDirectory(
  * @param clean - Nothing has failed: what is applied is written as a last checkpoint.
  */
 export async function closeStoreDirectory(directory: StoreDirectory, clean: boolean): Promise<void> {
-  if (clean) {
-    await directory.journal.close()
-    await directory.applier.close()
-  }
+  directory.applier.stop()
+  // After a failure the journal says once more what is known already.
+  if (clean) await directory.journal.close()
+  else await directory.journal.close().catch(() => undefined)
+  if (clean) await directory.applier.close()
   await directory.index.close()
   await directory.promiseFile.close()
+}
+
+function openIndexIn(
+  settings: StoreSettings,
+  { openIndex = openLevelIndex }: DirectoryEnvironment,
+  generation: number,
+): Promise<OpenedIndex> {
+  return openIndex({
+    ...settings,
+    directory: generationIn(settings.directory, generation).index,
+    maxProducers: settings.maxFailoverProducersToTrack,
+    maxGaps: settings.failoverProducersAuditDepth,
+  })
+}
+
+/**
+ * Builds an index anew from a journal that does not begin with record 1: up to the record from which on that is as good as
+ * the whole log. From there on the applier takes over.
+ */
+async function foldBeginning(index: OpenedIndex, journal: Journal, log: StoreHost['log']): Promise<void> {
+  const { firstIndex, replayTo } = journal.start
+  if (index.appliedIndex > 0 || replayTo === 0) {
+    if (index.appliedIndex === 0 && journal.lastIndex > 0)
+      log('warn', 'the index is empty: it is rebuilt from the journal')
+    return
+  }
+  log('warn', 'the index is empty: it is rebuilt from the journal', {
+    fromIndex: firstIndex,
+    toIndex: replayTo,
+  })
+  index.rebuildFrom(firstIndex)
+  while (index.appliedIndex < replayTo) {
+    const batches = await journal.read(index.appliedIndex + 1, rebuildBytes)
+    index.apply(batchesUpTo(batches, replayTo))
+    if (index.pendingChanges > rebuildChanges) await index.checkpoint()
+  }
+  await index.rebuilt()
+}
+
+function inUse(directory: string): StoreError {
+  return new StoreError(
+    { code: 'STORE_DIRECTORY_IN_USE', directory },
+    `${directory}: another process has the store open`,
+  )
 }
 
 /** Reads who this directory is, or makes it someone. */
@@ -139,7 +199,7 @@ async function identify(settings: StoreSettings, disk: Disk, random: Random): Pr
   const { directory, nodeId, memberName, replicas } = settings
   const found = await readIdentity(disk, directory)
   if (found === undefined) {
-    if ((await disk.list(join(directory, journalDirectory))).length > 0) {
+    if ((await disk.list(generationIn(directory, 0).journal)).length > 0) {
       throw new StoreError(
         { code: 'STORE_CORRUPT', file: join(directory, 'identity.json'), offset: 0 },
         `${directory}: holds a journal, but identity.json is missing`,
@@ -147,7 +207,7 @@ async function identify(settings: StoreSettings, disk: Disk, random: Random): Pr
     }
     const storeUuid = random.uuid()
     const minted = nodeId ?? `${memberName}-${storeUuid.slice(0, 8)}`
-    const identity = { storeUuid, nodeId: minted, cluster: undefined }
+    const identity = { storeUuid, nodeId: minted, cluster: undefined, generation: 0 }
     await writeIdentity(disk, directory, identity)
     return identity
   }

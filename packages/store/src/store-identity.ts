@@ -13,6 +13,8 @@ export interface StoreIdentity {
   readonly storeUuid: string
   readonly nodeId: string
   readonly cluster: { readonly uuid: string; readonly voters: readonly Voter[] } | undefined
+  /** Which generation of the journal and index is this store; rises with each copy that takes its place. */
+  readonly generation: number
 }
 
 const fileName = 'identity.json'
@@ -43,8 +45,9 @@ export async function writeIdentity(disk: Disk, directory: string, identity: Sto
   if ((await disk.list(directory)).includes(`${fileName}.new`)) await disk.remove(temporary)
   const file = await disk.open(temporary, 'create')
   try {
-    const { storeUuid, nodeId, cluster } = identity
-    const json = JSON.stringify({ format: 1, storeUuid, nodeId, cluster: cluster ?? null }, undefined, 2)
+    const { storeUuid, nodeId, cluster, generation } = identity
+    const content = { format: 1, storeUuid, nodeId, cluster: cluster ?? null, generation }
+    const json = JSON.stringify(content, undefined, 2)
     await file.write([Buffer.from(`${json}\n`)], 0)
     await file.sync()
   } finally {
@@ -69,12 +72,15 @@ export function parseCluster(value: unknown): { uuid: string; voters: readonly V
 }
 
 function parse(value: unknown): StoreIdentity {
-  const { format, storeUuid, nodeId, cluster } = object(value, 'identity')
+  const { format, storeUuid, nodeId, cluster, generation } = object(value, 'identity')
   if (format !== 1) throw new Error(`format ${format} was written by another version`)
+  if (typeof generation !== 'number' || !Number.isSafeInteger(generation) || generation < 0)
+    throw new Error('generation: a count is expected')
   return {
     storeUuid: text(storeUuid, 'storeUuid'),
     nodeId: text(nodeId, 'nodeId'),
     cluster: cluster === null ? undefined : parseCluster(cluster),
+    generation,
   }
 }
 

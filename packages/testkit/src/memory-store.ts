@@ -372,6 +372,15 @@ export class MemoryStore implements MessageStore {
   }
 
   /** @internal */
+  removeQueue(queue: number): number {
+    return this.#append(0, () => {
+      for (const [index, message] of this.#messages)
+        if (message.queue.id === queue) this.#messages.delete(index)
+      this.#queues.delete(queue)
+    })
+  }
+
+  /** @internal */
   countRedelivery(queue: number, indices: readonly number[], count: number): number {
     const counted = [...indices]
     this.appendedRecords.counts += 1
@@ -458,6 +467,10 @@ class MemorySession implements MasterSession {
 
   removeMessages(queue: number, indices: readonly number[]): number {
     return this.#live().removeMessages(queue, indices)
+  }
+
+  removeQueue(queue: number): number {
+    return this.#live().removeQueue(queue)
   }
 
   countRedelivery(queue: number, indices: readonly number[], count: number): number {

@@ -33,7 +33,7 @@ export interface JournalOptions {
   readonly epochStarts: readonly EpochStart[]
   readonly listener: LogListener
   /** Where a new journal begins: only for a directory that holds none, otherwise what is found there stands. */
-  readonly start?: LogStart
+  readonly start?: LogStart | undefined
   /** Appended bytes kept in memory for readers. @defaultValue 16777216 */
   readonly windowBytes?: number
   /** Segments kept open for reading. @defaultValue 16 */

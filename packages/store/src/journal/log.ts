@@ -99,14 +99,3 @@ export interface EpochStart {
   readonly epoch: number
   readonly index: number
 }
-
-/**
- * Where a log begins. Folding it from `firstIndex` to `replayTo`, or any further, gives what folding all that ever was
- * in it would have given; a fold that ends before `replayTo` means nothing.
- */
-export interface LogStart {
-  readonly firstIndex: number
-  readonly replayTo: number
-  /** Ascending; at least the epoch of record `firstIndex - 1`, and all that begin behind it, up to `firstIndex`. */
-  readonly epochStarts: readonly EpochStart[]
-}

@@ -120,6 +120,10 @@ export interface SequenceWindow {
   has(sequence: number): boolean
   add(sequence: number): void
   clone(): SequenceWindow
+  /** Length of what `encode` writes. */
+  readonly encodedBytes: number
+  /** @returns Where the encoding ends. */
+  encode(into: Buffer, at: number): number
 }
 
 /** A live message in the log. */

@@ -211,6 +211,7 @@ class Rig {
       clock: this.clock,
       flushDelayMs,
       applied: (index) => this.applied.push(index),
+      checkpointed: () => undefined,
       failed: (error) => this.failures.push(error.message),
     })
   }

@@ -214,8 +214,10 @@ class Rig {
         appended: (now) => void this.appended.push(now),
         mayDispatch: () => true,
         hasRoom: () => true,
+        hasSpace: () => true,
       },
       maxRecordBytes,
+      directory: 'store',
       newWindow: () => new GapWindow(100),
     })
   }

@@ -138,6 +138,7 @@ class Rig {
       index: this.index,
       clock: this.clock,
       flushDelayMs: 1000,
+      checkpointed: () => undefined,
       applied: (index) => {
         this.applied = index
       },
@@ -160,6 +161,7 @@ class Rig {
             index: this.index,
             host: this.#replica,
             maxRecordBytes: 100 * megabyte,
+            directory: 'store',
             newWindow: () => new GapWindow(10),
           })
         },

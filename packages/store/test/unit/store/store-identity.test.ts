@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { parseCluster, readIdentity, type StoreIdentity, writeIdentity } from '../../../src/store-identity.ts'
 
 const path = 'store/identity.json'
-const blank: StoreIdentity = { storeUuid: 'uuid-1', nodeId: 'node-1', cluster: undefined }
+const blank: StoreIdentity = { storeUuid: 'uuid-1', nodeId: 'node-1', cluster: undefined, generation: 0 }
 const formed: StoreIdentity = {
   ...blank,
   cluster: { uuid: 'cluster-1', voters: [{ nodeId: 'node-1', storeUuid: 'uuid-1' }] },

@@ -1,0 +1,147 @@
+import { StoreError } from '../errors.ts'
+import type { Clock } from '../io/clock.ts'
+import type { Disk } from '../io/disk.ts'
+import { batchesUpTo } from '../journal/batch-run.ts'
+import type { Journal } from '../journal/journal.ts'
+import { maxTransferBytes, type Transfer } from '../replication/transfer.ts'
+import type { StoreHost } from '../store-factory.ts'
+import { LogSource } from './log-source.ts'
+import { StoreCopy } from './store-copy.ts'
+
+export interface TransfersParts {
+  readonly disk: Disk
+  readonly clock: Clock
+  /** The store's directory, and its present generation. */
+  readonly directory: string
+  readonly generation: number
+  readonly segmentBytes: number
+  readonly journal: Journal
+  readonly commitIndex: () => number
+  readonly send: (nodeId: string, transfer: Transfer) => void
+  /** A copy of the store is whole, as the next generation. */
+  readonly copied: () => void
+  readonly failed: (error: Error) => void
+  readonly log: StoreHost['log']
+}
+
+/**
+ * What members fetch from each other besides what a master sends by itself: this node gives of its log to those that copy or repair
+ * theirs, and does the same itself when it has to.
+ *
+ * Invariant: a reply counts only for the request that is open.
+ */
+export class Transfers {
+  readonly #parts: TransfersParts
+  readonly #source: LogSource
+  #copy: StoreCopy | undefined
+  #lastId = 0
+  #copyId = 0
+  #closed = false
+
+  constructor(parts: TransfersParts) {
+    this.#parts = parts
+    this.#source = new LogSource(parts.journal, parts.commitIndex)
+  }
+
+  /** How far the copy is that is being made of another member's store. */
+  get copying(): { readonly index: number; readonly of: number } | undefined {
+    return this.#copy?.progress
+  }
+
+  /** Lowest record that another member still has to get from here; plus infinity if there is none. */
+  pinnedFrom(): number {
+    return this.#source.pinnedFrom(this.#parts.clock.monotonicMs())
+  }
+
+  /** A member has log that this one needs and no longer gets record by record: copies its store. */
+  copyFrom(nodeId: string): void {
+    if (this.#closed) return
+    const { disk, directory, generation, segmentBytes, clock, send, copied, failed, log } = this.#parts
+    this.#copy ??= new StoreCopy({
+      disk,
+      directory,
+      generation: generation + 1,
+      segmentBytes,
+      clock,
+      ask: (to, fromIndex) => {
+        this.#copyId = ++this.#lastId
+        send(to, { type: 'snapshotRequest', id: this.#copyId, fromIndex, maxBytes: maxTransferBytes })
+      },
+      complete: copied,
+      failed,
+      log,
+    })
+    this.#copy.from(nodeId)
+  }
+
+  lost(nodeId: string): void {
+    this.#copy?.lost(nodeId)
+  }
+
+  received(from: string, transfer: Transfer): void {
+    if (this.#closed) return
+    switch (transfer.type) {
+      case 'snapshotRequest':
+        void this.#give(from, transfer.id, transfer.fromIndex, transfer.maxBytes)
+        break
+      case 'snapshotChunk': {
+        if (transfer.id !== this.#copyId) return
+        const { content } = transfer
+        if ('refused' in content) this.#copy?.refused(from, content.refused)
+        else this.#copy?.received(from, content)
+        break
+      }
+      case 'repairRequest':
+        void this.#mend(from, transfer.id, transfer.fromIndex, transfer.toIndex, transfer.maxBytes)
+        break
+      case 'repairReply':
+        break
+      default:
+        transfer satisfies never
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#copy?.close()
+  }
+
+  async #give(to: string, id: number, fromIndex: number, maxBytes: number): Promise<void> {
+    const { clock, send } = this.#parts
+    try {
+      const { start, batches } = await this.#source.give(to, fromIndex, maxBytes, clock.monotonicMs())
+      if (this.#closed) return
+      const content = {
+        start,
+        fromIndex: fromIndex === 0 ? start.firstIndex : fromIndex,
+        batches,
+        last: batches.length === 0,
+      }
+      send(to, { type: 'snapshotChunk', id, content })
+    } catch (error) {
+      if (this.#closed) return
+      if (!(error instanceof StoreError)) throw error
+      if (error.code !== 'STORE_LOG_GONE') {
+        send(to, { type: 'snapshotChunk', id, content: { refused: error.message } })
+        return
+      }
+      // It came too late, and has to begin anew: where the log begins now says so.
+      const { start } = this.#parts.journal
+      const content = { start, fromIndex: start.firstIndex, batches: Buffer.alloc(0), last: false }
+      send(to, { type: 'snapshotChunk', id, content })
+    }
+  }
+
+  async #mend(to: string, id: number, fromIndex: number, toIndex: number, maxBytes: number): Promise<void> {
+    const { journal, send } = this.#parts
+    let batches: Buffer | 'unknown' = 'unknown'
+    try {
+      const read = batchesUpTo(await journal.read(fromIndex, maxBytes), toIndex)
+      if (read.length > 0) batches = read
+    } catch (error) {
+      // Gone, or damaged here too.
+      if (!(error instanceof StoreError)) throw error
+    }
+    if (!this.#closed) send(to, { type: 'repairReply', id, fromIndex, batches })
+  }
+}

@@ -1,0 +1,64 @@
+import type { Log } from '../journal/log.ts'
+import type { MessageIndex } from '../message-index/message-index.ts'
+
+/**
+ * Deletes the segments at the beginning of the journal that hold nothing which is still needed.
+ *
+ * Each node does this for itself, whatever its role: what is needed follows from the index, and that from the log.
+ *
+ * Invariants (rule S34):
+ * - A segment goes only if a durable checkpoint says that nothing in it is needed, and only after another checkpoint
+ *   has become durable since.
+ * - Nothing goes that is pinned: what an attached member, or a transfer under way, still has to get.
+ */
+export class Collector {
+  readonly #log: Log
+  readonly #index: MessageIndex
+  readonly #pinnedFrom: () => number
+  readonly #failed: (error: Error) => void
+  /** Everything below was no longer needed as of the checkpoint before. */
+  #marked = 0
+  #discarding: Promise<void> | undefined
+
+  constructor(parts: {
+    readonly log: Log
+    readonly index: MessageIndex
+    /** Lowest record index that someone else still has to get from here; plus infinity if nobody. */
+    readonly pinnedFrom: () => number
+    readonly failed: (error: Error) => void
+  }) {
+    this.#log = parts.log
+    this.#index = parts.index
+    this.#pinnedFrom = parts.pinnedFrom
+    this.#failed = parts.failed
+  }
+
+  /** Whether another checkpoint would let a segment go: there is reason not to wait long for it. */
+  get due(): boolean {
+    return this.#discarding === undefined && this.#frees(Math.min(this.#marked, this.#pinnedFrom()))
+  }
+
+  /** A checkpoint of the index has become durable. */
+  checkpointed(): void {
+    const { position, neededFrom } = this.#index.retained
+    const below = Math.min(this.#marked, neededFrom, this.#pinnedFrom())
+    this.#marked = neededFrom
+    if (this.#discarding !== undefined || !this.#frees(below)) return
+    this.#discarding = this.#log
+      .discardBelow(below, position)
+      .catch(this.#failed)
+      .finally(() => {
+        this.#discarding = undefined
+      })
+  }
+
+  /** Resolves once nothing is being deleted. */
+  async settled(): Promise<void> {
+    await this.#discarding
+  }
+
+  #frees(below: number): boolean {
+    const [first, second] = this.#log.segments()
+    return first !== undefined && second !== undefined && first.lastIndex < below
+  }
+}
