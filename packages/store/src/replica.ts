@@ -11,14 +11,15 @@ import { BatchBuilder } from './journal/batch-builder.ts'
 import type { Log } from './journal/log.ts'
 import { RecordKind } from './journal/record.ts'
 import { spansOf } from './replication/frame.ts'
+import type { Voter } from './store-identity.ts'
 
 /** What a replica needs of the store around it. */
 export interface ReplicaHost {
   send(to: string, message: ConsensusMessage): void
   /** Makes the promise durable. One call at a time. */
   writePromise(promise: EpochPromise): Promise<void>
-  /** What the first batch of an epoch says besides that it starts: the configuration, as JSON. */
-  configuration(): string
+  /** A configuration with these voters, as JSON. */
+  configuration(voters: readonly Voter[]): string
   roleChanged(): void
   serving(epoch: number): void
   deposed(reason: string): void
@@ -100,13 +101,24 @@ export class Replica {
   resign(reason: string): void {
     this.#run(this.core.resign(reason))
   }
-  peerUp(nodeId: string, voter: boolean): void {
-    this.#run(this.core.peerUp(nodeId, voter, this.#clock.monotonicMs()))
+  peerUp(nodeId: string, storeUuid: string): void {
+    this.#run(this.core.peerUp(nodeId, storeUuid, this.#clock.monotonicMs()))
     this.#host.roleChanged()
   }
   peerDown(nodeId: string): void {
     this.#run(this.core.peerDown(nodeId))
     this.#host.roleChanged()
+  }
+  /**
+   * As leader: the voters become these.
+   *
+   * @returns Why not, if it cannot be now; otherwise it is under way.
+   */
+  changeVoters(voters: readonly Voter[]): string | undefined {
+    const nowMs = this.#clock.monotonicMs()
+    const refusal = this.core.refusesChange(voters, nowMs)
+    if (refusal === undefined) this.#run(this.core.changeVoters(voters, nowMs))
+    return refusal
   }
   receive(from: string, message: ConsensusMessage): void {
     this.#run(this.core.receive(from, message, this.#clock.monotonicMs()))
@@ -183,7 +195,8 @@ export class Replica {
     this.#seal()
   }
 
-  #seal(): void {
+  /** @param voters - What the configuration in the open batch says, if it holds one. */
+  #seal(voters?: readonly Voter[]): void {
     const firstIndex = this.#log.lastIndex + 1
     const lastIndex = firstIndex + this.builder.count - 1
     const { epoch } = this.core
@@ -198,7 +211,7 @@ export class Replica {
     this.#uncommittedBytes += bytes.length
     this.#log.append(bytes, firstIndex, lastIndex)
     this.#applier.keep(bytes, firstIndex, lastIndex)
-    this.#run(this.core.sealed(epoch, firstIndex, lastIndex, bytes, this.#clock.monotonicMs()))
+    this.#run(this.core.sealed(epoch, firstIndex, lastIndex, bytes, this.#clock.monotonicMs(), voters))
   }
 
   /** Effects may lead to new events at once; those wait until the effects before them are carried out. */
@@ -243,6 +256,9 @@ export class Replica {
         break
       case 'lead':
         this.#startEpoch(effect.epoch)
+        break
+      case 'configure':
+        this.#configure(effect.epoch, effect.voters)
         break
       case 'serving':
         this.#host.serving(effect.epoch)
@@ -310,8 +326,17 @@ export class Replica {
     if (this.core.role !== 'leader' || this.core.epoch !== epoch) return
     this.builder.clear()
     this.builder.text(RecordKind.epochStart, this.core.leader ?? '')
-    this.builder.text(RecordKind.configuration, this.#host.configuration())
-    this.#seal()
+    const { voters } = this.core
+    this.builder.text(RecordKind.configuration, this.#host.configuration(voters))
+    this.#seal(voters)
+  }
+
+  /** A configuration is sealed alone, so that whoever reads the batch finds it at its start. */
+  #configure(epoch: number, voters: readonly Voter[]): void {
+    if (this.core.role !== 'leader' || this.core.epoch !== epoch) return
+    if (this.builder.count > 0) this.#seal()
+    this.builder.text(RecordKind.configuration, this.#host.configuration(voters))
+    this.#seal(voters)
   }
 
   #deposed(reason: string): void {

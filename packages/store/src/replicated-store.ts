@@ -9,7 +9,7 @@ import type { Network } from './io/network.ts'
 import type { Random } from './io/random.ts'
 import type { Journal } from './journal/journal.ts'
 import { Mastership } from './mastership.ts'
-import { isVoter, type MemberInfo, Members, parseMemberInfo } from './members.ts'
+import { type MemberInfo, Members, parseMemberInfo } from './members.ts'
 import { GapWindow } from './message-index/sequence-window.ts'
 import type { MessageEntry, MessageStore, QueueInfo, Role, StoreListener } from './message-store.ts'
 import { Replica } from './replica.ts'
@@ -385,8 +385,8 @@ export class ReplicatedStore implements MessageStore {
       roomBytes: asyncBufferSize,
       consensus: {
         nodeId: identity.nodeId,
-        voters: new Set(cluster.voters.map((voter) => voter.nodeId)),
-        voter: isVoter(cluster.voters, identity),
+        storeUuid: identity.storeUuid,
+        configurations: [{ index: 0, voters: cluster.voters }],
         weight,
         sync,
         promise,
@@ -402,7 +402,7 @@ export class ReplicatedStore implements MessageStore {
           this.#promising = promiseFile.write(next)
           return this.#promising
         },
-        configuration: () => JSON.stringify(cluster),
+        configuration: (voters) => JSON.stringify({ ...cluster, voters }),
         roleChanged: () => this.#roleChanged(),
         serving: (epoch) => this.#serving(epoch),
         deposed: (reason) => this.#deposed(reason),
@@ -418,15 +418,11 @@ export class ReplicatedStore implements MessageStore {
         failed: (error) => this.#fail(error),
       },
     })
-    for (const peer of this.#members.connected()) this.#replica.peerUp(peer.nodeId, this.#countsAsVoter(peer))
+    for (const peer of this.#members.connected()) this.#replica.peerUp(peer.nodeId, peer.storeUuid)
   }
 
   #voters(): readonly Voter[] {
-    return this.#cluster?.voters ?? []
-  }
-
-  #countsAsVoter(peer: NodeIdentity): boolean {
-    return isVoter(this.#voters(), peer)
+    return this.#replica?.core.voters ?? this.#cluster?.voters ?? []
   }
 
   // Peers.
@@ -435,7 +431,7 @@ export class ReplicatedStore implements MessageStore {
     this.#host.log('info', `connected to ${peer.name}`, { nodeId: peer.nodeId, address: peer.address })
     this.#members.up(peer)
     if (this.#cluster !== undefined) this.#greet(peer)
-    this.#replica?.peerUp(peer.nodeId, this.#countsAsVoter(peer))
+    this.#replica?.peerUp(peer.nodeId, peer.storeUuid)
     this.#considerFounding()
     this.#tell()
     this.#observe()
@@ -512,7 +508,7 @@ export class ReplicatedStore implements MessageStore {
       nodeId: identity.nodeId,
       storeUuid: identity.storeUuid,
       clusterUuid: this.#cluster?.uuid,
-      voter: core?.voter ?? false,
+      voter: core?.eligible ?? false,
       epoch: core?.epoch ?? 0,
       lastEpoch: journal?.lastEpoch ?? 0,
       lastIndex: journal?.lastIndex ?? 0,

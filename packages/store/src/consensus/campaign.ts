@@ -9,7 +9,7 @@ import type { Electorate } from './electorate.ts'
  *
  * Invariants:
  * - Answers of one stage do not count in another: a promise to vote is no vote (S2).
- * - Each voter counts once, this node included.
+ * - Each voter counts once, this node included if it is one.
  * - `leaseEndMs` is not before the end of any lease that this node or a voter of it has acknowledged to an earlier
  *   leader (S9).
  */
@@ -34,7 +34,7 @@ export class Campaign {
     this.epoch = epoch
     this.reason = reason
     this.#electorate = electorate
-    this.#granted = new Set([electorate.nodeId])
+    this.#granted = ownVote(electorate)
     this.#asked = electorate.otherVoters()
     this.#deadlineMs = deadlineMs
     this.#leaseEndMs = leaseEndMs
@@ -64,7 +64,7 @@ export class Campaign {
   /** A majority would vote for this node: it promises the epoch to itself. */
   awaitPromise(): void {
     this.#stage = 'promise'
-    this.#granted = new Set([this.#electorate.nodeId])
+    this.#granted = ownVote(this.#electorate)
     this.#asked = this.#electorate.otherVoters()
   }
 
@@ -85,4 +85,8 @@ export class Campaign {
   refusedBy(nodeId: string): boolean {
     return this.#asked.delete(nodeId)
   }
+}
+
+function ownVote({ nodeId, voter }: Electorate): Set<string> {
+  return new Set(voter ? [nodeId] : [])
 }

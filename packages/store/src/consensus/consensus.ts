@@ -1,7 +1,8 @@
 import type { StandReason } from '../election/elector.ts'
+import type { Voter } from '../store-identity.ts'
 import { Campaign } from './campaign.ts'
 import type { Effect } from './effect.ts'
-import { Electorate } from './electorate.ts'
+import { type Configuration, Electorate } from './electorate.ts'
 import { Following, refusal } from './following.ts'
 import { Leadership, type LeadershipOptions } from './leadership.ts'
 import { LeaseMemory } from './lease-memory.ts'
@@ -35,7 +36,8 @@ import type { EpochPromise } from './promise-file.ts'
  * - An epoch is promised at most once to one candidate, and no vote or leadership in it goes out before `promised`
  *   reported it (S2).
  * - A vote goes only to a log at least as complete as the own one (S4), and never while a leader is alive (S9).
- * - A member that is no voter neither votes nor stands (S23).
+ * - Who counts is up to who asks, by the last configuration in its own log: a member that is none of its voters does
+ *   not count, whatever it answers (S23, S35).
  *
  * Source: Ongaro, "Consensus: Bridging Theory and Practice" (2014), chapters 3, 6.4.1 and 9.6.
  */
@@ -58,11 +60,12 @@ export class Consensus {
 
   constructor(options: ConsensusOptions) {
     this.#options = options
-    this.#electorate = new Electorate(options.nodeId, options.voters, options.voter)
+    this.#electorate = new Electorate(options.nodeId, options.storeUuid, options.configurations)
+    this.#electorate.committed(options.log.commitIndex)
     this.#tail = new LogTail(options.log)
     this.#promise = new OwnPromise(options.promise, this.#tail.lastEpoch)
     // Whom it answered before a restart is not remembered: assume it was just now, if there is anyone else.
-    const answeredMs = options.voters.size > 1 ? options.nowMs : Number.NEGATIVE_INFINITY
+    const answeredMs = this.#electorate.wasAlone ? Number.NEGATIVE_INFINITY : options.nowMs
     this.#leases = new LeaseMemory(options.leaseMs, answeredMs)
   }
 
@@ -99,6 +102,18 @@ export class Consensus {
   get voter(): boolean {
     return this.#electorate.voter
   }
+  /** Whether this node may stand for election: it is a voter, or it is not yet sure that it is none any more. */
+  get eligible(): boolean {
+    return this.#electorate.eligible
+  }
+  /** Who votes, by the last configuration in the log, committed or not. */
+  get voters(): readonly Voter[] {
+    return this.#electorate.configuration.voters
+  }
+  /** As leader: a change of the voters is under way. */
+  get changing(): boolean {
+    return this.#leadership?.changing === true
+  }
   /** Voters that can be talked to, this one included if it is one. */
   get reachableVoters(): number {
     return this.#electorate.reachableVoters
@@ -131,13 +146,14 @@ export class Consensus {
 
   /** The elector wants this node to stand. Ignored where it makes no sense. */
   stand(reason: StandReason, nowMs: number): readonly Effect[] {
-    if (!this.voter || this.leader !== undefined || this.#campaign !== undefined) return this.#effects.take()
+    if (!this.eligible || this.leader !== undefined || this.#campaign !== undefined)
+      return this.#effects.take()
     const epoch = this.#promise.nextEpoch
     const deadlineMs = nowMs + this.#options.electionTimeoutMs / 2
     const campaign = new Campaign(epoch, reason, this.#electorate, deadlineMs, this.#leases.endMs(nowMs))
     this.#campaign = campaign
     if (campaign.hopeless) this.#defeat()
-    else if (this.quorum === 1) this.#promiseToSelf(campaign)
+    else if (this.#electorate.alone) this.#promiseToSelf(campaign)
     else {
       this.#sendToVoters({
         type: 'preVote',
@@ -151,9 +167,10 @@ export class Consensus {
   }
 
   /** A member finished its handshake. Its messages come in order, and before any of a later connection. */
-  peerUp(nodeId: string, voter: boolean, nowMs: number): readonly Effect[] {
-    this.#electorate.connect(nodeId, voter)
-    this.#leadership?.attach(nodeId, voter, nowMs)
+  peerUp(nodeId: string, storeUuid: string, nowMs: number): readonly Effect[] {
+    this.#electorate.connect(nodeId, storeUuid)
+    const peer = this.#electorate.peers.get(nodeId)
+    if (peer !== undefined) this.#leadership?.attach(nodeId, peer, nowMs)
     return this.#effects.take()
   }
 
@@ -187,21 +204,45 @@ export class Consensus {
   durable(index: number, nowMs: number): readonly Effect[] {
     this.#tail.durable(index)
     this.#leadership?.durable()
+    this.#leaveIfDismissed(nowMs)
     this.#following?.acknowledge(nowMs)
     return this.#effects.take()
   }
 
-  /** As leader: a batch was sealed in this epoch and handed to the log. `bytes` are kept until they are sent. */
+  /**
+   * As leader: why the voters cannot become these now, or `undefined`.
+   *
+   * Voters are compared by node id and store; whatever else they carry is kept.
+   */
+  refusesChange(voters: readonly Voter[], nowMs: number): string | undefined {
+    return this.#leadership === undefined
+      ? 'this node is not the master'
+      : this.#leadership.refusesChange(voters, nowMs)
+  }
+
+  /** As leader: the voters become these, unless {@link refusesChange} says why not. */
+  changeVoters(voters: readonly Voter[], nowMs: number): readonly Effect[] {
+    if (this.refusesChange(voters, nowMs) === undefined) this.#leadership?.changeVoters(voters)
+    return this.#effects.take()
+  }
+
+  /**
+   * As leader: a batch was sealed in this epoch and handed to the log. `bytes` are kept until they are sent.
+   *
+   * @param voters - What the configuration in it says, if it holds one.
+   */
   sealed(
     epoch: number,
     firstIndex: number,
     lastIndex: number,
     bytes: Buffer,
     nowMs: number,
+    voters?: readonly Voter[],
   ): readonly Effect[] {
     const leadership = this.#leadershipOf(epoch)
     if (leadership === undefined) throw new Error('sealed without leading')
-    leadership.sealed(firstIndex, lastIndex, bytes, nowMs)
+    leadership.sealed(firstIndex, lastIndex, bytes, nowMs, voters)
+    this.#leaveIfDismissed(nowMs)
     return this.#effects.take()
   }
 
@@ -226,12 +267,7 @@ export class Consensus {
 
   /** Gives leadership up, with word to the others, so that they need not wait for anything. */
   resign(reason: string): readonly Effect[] {
-    if (this.#leadership !== undefined) {
-      const { epoch } = this.#leadership
-      // The lease ends here, before anyone is told that it did.
-      this.#stopLeading(reason)
-      for (const [nodeId] of this.#electorate.peers) this.#effects.send(nodeId, { type: 'resign', epoch })
-    }
+    this.#resign(reason)
     return this.#effects.take()
   }
 
@@ -245,14 +281,15 @@ export class Consensus {
         case 'appendReply':
           this.#onAppendReply(from, message, nowMs)
           break
+        // Whoever asks knows who its voters are: its configuration may be newer than this member's.
         case 'preVote':
-          if (peer.voter) this.#onPreVote(from, message, nowMs)
+          this.#onPreVote(from, message, nowMs)
           break
         case 'preVoteReply':
           if (peer.voter) this.#onPreVoteReply(from, message)
           break
         case 'vote':
-          if (peer.voter) this.#onVote(from, message, nowMs)
+          this.#onVote(from, message, nowMs)
           break
         case 'voteReply':
           if (peer.voter) this.#onVoteReply(from, message, nowMs)
@@ -285,7 +322,15 @@ export class Consensus {
     if (this.#leadership !== undefined) throw new Error(`a second leader in epoch ${message.epoch}: ${from}`)
     let following = this.#following
     if (following?.leader !== from) {
-      following = new Following(from, this.#promise, this.#tail, this.#leases, this.#effects, nowMs)
+      following = new Following(
+        from,
+        this.#promise,
+        this.#tail,
+        this.#electorate,
+        this.#leases,
+        this.#effects,
+        nowMs,
+      )
       this.#follow(following)
     }
     following.receive(message, nowMs)
@@ -295,7 +340,10 @@ export class Consensus {
     if (message.epoch > this.#promise.epoch) {
       this.#follow(undefined)
       this.#give(message.epoch, undefined)
-    } else this.#leadershipOf(message.epoch)?.answered(from, message, nowMs)
+    } else {
+      this.#leadershipOf(message.epoch)?.answered(from, message, nowMs)
+      this.#leaveIfDismissed(nowMs)
+    }
   }
 
   // Voting.
@@ -303,9 +351,10 @@ export class Consensus {
   #onPreVote(from: string, message: PreVote, nowMs: number): void {
     const mine = this.#campaign
     const complete = this.#tail.coveredBy(message.lastEpoch, message.lastIndex)
-    const vacant = this.voter && !this.#leaderAlive(nowMs)
+    const vacant = !this.#leaderAlive(nowMs)
     let granted = vacant && complete && message.epoch > this.#promise.epoch
-    if (granted && mine !== undefined) {
+    // Whoever is no voter here may win all the same, by a newer configuration; but the own attempt is not for it to end.
+    if (granted && mine !== undefined && this.#electorate.peers.get(from)?.voter === true) {
       // Both stand: the better one goes on, or the votes would split. Needs no safety: it is only about who asks.
       if (mine.stage === 'ask' && this.#rankedBelow(from, message)) this.#defeat()
       else granted = false
@@ -321,7 +370,7 @@ export class Consensus {
   #onVote(from: string, message: Vote, nowMs: number): void {
     this.#promise.heardOf(message.epoch)
     // A live leader is not unseated by a member that merely lost sight of it; this is also what its lease rests on.
-    const refused = !this.voter || message.epoch < this.#promise.epoch || this.#leaderAlive(nowMs)
+    const refused = message.epoch < this.#promise.epoch || this.#leaderAlive(nowMs)
     if (!refused && message.epoch > this.#promise.epoch) {
       const vote = this.#tail.coveredBy(message.lastEpoch, message.lastIndex) ? from : undefined
       this.#follow(undefined)
@@ -387,7 +436,7 @@ export class Consensus {
 
   #askForVotes(campaign: Campaign, nowMs: number): void {
     campaign.awaitVotes(nowMs + this.#options.electionTimeoutMs / 2)
-    if (this.quorum === 1) {
+    if (this.#electorate.alone) {
       this.#lead(campaign, nowMs)
       return
     }
@@ -453,6 +502,21 @@ export class Consensus {
     this.#effects.push({ type: 'role' }, { type: 'lead', epoch: campaign.epoch })
   }
 
+  /** That this node is no voter any more is committed: the others, who know of it, are told to go on without it. */
+  #leaveIfDismissed(nowMs: number): void {
+    if (this.#leadership?.dismissed !== true) return
+    this.#leadership.tellAll(nowMs)
+    this.#resign('this node is no voter any more')
+  }
+
+  #resign(reason: string): void {
+    if (this.#leadership === undefined) return
+    const { epoch } = this.#leadership
+    // The lease ends here, before anyone is told that it did.
+    this.#stopLeading(reason)
+    for (const [nodeId] of this.#electorate.peers) this.#effects.send(nodeId, { type: 'resign', epoch })
+  }
+
   #stopLeading(reason: string): void {
     this.#leadership = undefined
     this.#effects.push({ type: 'deposed', reason }, { type: 'role' })
@@ -470,10 +534,12 @@ export class Consensus {
 
 export interface ConsensusOptions extends LeadershipOptions {
   readonly nodeId: string
-  /** Node ids of the voters: their stores' UUIDs are checked in the handshake. */
-  readonly voters: ReadonlySet<string>
-  /** Whether this node is the voter of its name: false if its store was replaced. @defaultValue whether it is in `voters` */
-  readonly voter?: boolean
+  readonly storeUuid: string
+  /**
+   * Oldest first: the last configuration at or below the commit index of the recovered log, that of the founding where
+   * there is none, and all above it, which may still be truncated. Older ones do not matter.
+   */
+  readonly configurations: readonly Configuration[]
   readonly weight: number
   /** As found on disk. */
   readonly promise: EpochPromise

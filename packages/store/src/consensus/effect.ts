@@ -1,4 +1,5 @@
 import type { StandReason } from '../election/elector.ts'
+import type { Voter } from '../store-identity.ts'
 import type { Append, ConsensusMessage } from './message.ts'
 
 /** What the consensus core asks its shell to do, to be carried out in the order given. */
@@ -14,12 +15,14 @@ export type Effect =
   | { readonly type: 'fetch'; readonly to: string; readonly fromIndex: number; readonly epoch: number }
   /** Elected: seal and append the batch that starts the epoch, and report it by `sealed`. */
   | { readonly type: 'lead'; readonly epoch: number }
+  /** As leader: seal and append a batch with this configuration, and report it by `sealed`. */
+  | { readonly type: 'configure'; readonly epoch: number; readonly voters: readonly Voter[] }
   /** The epoch's first batch is committed: this node may serve. */
   | { readonly type: 'serving'; readonly epoch: number }
   | { readonly type: 'commit'; readonly index: number }
   /** As durable as `sync` asks; only while serving. */
   | { readonly type: 'confirm'; readonly index: number }
-  /** Role, epoch or leader changed. */
+  /** Role, epoch, leader or voters changed. */
   | { readonly type: 'role' }
   /** The leader is gone; to be passed to the elector. */
   | { readonly type: 'leaderLost'; readonly reason: 'link lost' | 'timeout' | 'resigned' }

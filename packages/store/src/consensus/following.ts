@@ -1,3 +1,4 @@
+import type { Electorate } from './electorate.ts'
 import type { LeaseMemory } from './lease-memory.ts'
 import type { LogTail } from './log-tail.ts'
 import type { Append, AppendReply } from './message.ts'
@@ -20,6 +21,7 @@ export class Following {
   readonly leader: string
   readonly #promise: OwnPromise
   readonly #tail: LogTail
+  readonly #electorate: Electorate
   readonly #leases: LeaseMemory
   readonly #effects: PendingEffects
   /** Last record known to be the leader's. */
@@ -35,6 +37,7 @@ export class Following {
     leader: string,
     promise: OwnPromise,
     tail: LogTail,
+    electorate: Electorate,
     leases: LeaseMemory,
     effects: PendingEffects,
     nowMs: number,
@@ -42,6 +45,7 @@ export class Following {
     this.leader = leader
     this.#promise = promise
     this.#tail = tail
+    this.#electorate = electorate
     this.#leases = leases
     this.#effects = effects
     this.#heardMs = nowMs
@@ -70,6 +74,7 @@ export class Following {
     const commit = Math.min(message.commitIndex, this.#verifiedIndex)
     if (commit > this.#tail.commitIndex) {
       this.#tail.commit(commit)
+      this.#electorate.committed(commit)
       this.#effects.push({ type: 'commit', index: commit })
     }
     // Batches are answered when they are on disk; a question, or what is there already, at once.
@@ -119,11 +124,16 @@ export class Following {
         }
         this.#truncate(first.firstIndex - 1)
       }
-      for (const batch of message.batches.slice(at)) {
-        this.#tail.append(batch.epoch, batch.firstIndex, batch.lastIndex)
+      let reconfigured = false
+      for (const { epoch, firstIndex, lastIndex, voters } of message.batches.slice(at)) {
+        this.#tail.append(epoch, firstIndex, lastIndex)
+        if (voters === undefined) continue
+        this.#electorate.append(lastIndex, voters)
+        reconfigured = true
       }
       verified = this.#tail.lastIndex
       this.#effects.push({ type: 'append', append: message, fromBatch: at })
+      if (reconfigured) this.#effects.push({ type: 'role' })
     }
     if (verified > this.#verifiedIndex) this.#verifiedIndex = verified
   }
@@ -131,6 +141,7 @@ export class Following {
   #truncate(index: number): void {
     this.#tail.truncate(index)
     this.#effects.push({ type: 'truncate', index })
+    if (this.#electorate.truncate(index)) this.#effects.push({ type: 'role' })
   }
 
   #diverged(message: string): void {

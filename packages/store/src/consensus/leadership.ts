@@ -1,6 +1,7 @@
 import type { StandReason } from '../election/elector.ts'
+import type { Voter } from '../store-identity.ts'
 import type { Campaign } from './campaign.ts'
-import type { Electorate } from './electorate.ts'
+import { type Electorate, type Peer, stepTo } from './electorate.ts'
 import type { LogTail } from './log-tail.ts'
 import type { AppendReply, BatchSpan } from './message.ts'
 import type { PendingEffects } from './pending-effects.ts'
@@ -14,6 +15,8 @@ import type { SyncPolicy } from './sync-policy.ts'
  * - The commit index moves only to records of the own epoch (S5), held durably by a majority of the voters, each
  *   counted once (S6). Nothing is confirmed before the epoch's first batch is committed.
  * - What is confirmed is never less than what is committed, and never falls.
+ * - The voters change by one at a time, not before a record of the own epoch is committed, and not while a change is
+ *   under way (S35).
  * - It dispatches only under a lease that a majority renewed, counted from the question and not from the answer, and
  *   not before every lease of an earlier leader that its electors acknowledged has run out (S9).
  *
@@ -31,6 +34,8 @@ export class Leadership {
   /** The epoch's first batch; `undefined` until that is sealed. */
   #epochStart: { readonly first: number; readonly last: number } | undefined
   #serving = false
+  /** A change of the voters that is not sealed yet. */
+  #configuring = false
   #confirmIndex: number
   readonly #ledSinceMs: number
   readonly #dispatchFromMs: number
@@ -54,15 +59,15 @@ export class Leadership {
     this.#confirmIndex = tail.commitIndex
     this.#ledSinceMs = nowMs
     this.#dispatchFromMs = campaign.leaseEndMs
-    // A cluster of one needs nobody's leave.
-    this.#leaseBaseMs = electorate.quorum === 1 ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY
-    for (const [nodeId, { voter }] of electorate.peers) {
-      const progress = new Progress(nodeId, voter, tail.lastIndex + 1, nowMs)
+    for (const [nodeId, peer] of electorate.peers) {
+      const progress = new Progress(nodeId, peer, tail.lastIndex + 1, nowMs)
       progress.connected = true
       // Most logs agree at the end: the first batch goes out on trust, and a refusal starts the search.
       progress.mode = 'stream'
+      progress.levelFrom = tail.lastIndex + 1
       this.#progress.set(nodeId, progress)
     }
+    this.#leaseBaseMs = this.#answeredByMajorityMs()
   }
 
   get serving(): boolean {
@@ -71,6 +76,15 @@ export class Leadership {
   /** The others, those included that were connected before. */
   get progress(): Iterable<Progress> {
     return this.#progress.values()
+  }
+
+  /** Whether a change of the voters is not committed yet. */
+  get changing(): boolean {
+    return this.#configuring || this.#electorate.configuration.index > this.#tail.commitIndex
+  }
+  /** Whether it is committed that this node is no voter any more: it has to give up. */
+  get dismissed(): boolean {
+    return !this.#electorate.voter && !this.changing
   }
 
   mayDispatch(nowMs: number): boolean {
@@ -90,13 +104,19 @@ export class Leadership {
     }
   }
 
-  attach(nodeId: string, voter: boolean, nowMs: number): void {
+  /** Tells everyone what is committed by now. */
+  tellAll(nowMs: number): void {
+    for (const progress of this.#progress.values()) if (progress.connected) this.#heartbeat(progress, nowMs)
+  }
+
+  attach(nodeId: string, peer: Peer, nowMs: number): void {
     let progress = this.#progress.get(nodeId)
-    if (progress === undefined || progress.voter !== voter) {
-      progress = new Progress(nodeId, voter, this.#tail.lastIndex + 1, nowMs)
+    if (progress === undefined || progress.storeUuid !== peer.storeUuid) {
+      progress = new Progress(nodeId, peer, this.#tail.lastIndex + 1, nowMs)
       this.#progress.set(nodeId, progress)
     }
     progress.connected = true
+    progress.levelFrom = this.#tail.lastIndex
     progress.restart('probe', this.#tail.lastIndex + 1)
     this.#heartbeat(progress, nowMs)
   }
@@ -111,12 +131,39 @@ export class Leadership {
     this.#advance()
   }
 
-  sealed(firstIndex: number, lastIndex: number, bytes: Buffer, nowMs: number): void {
+  /** Why the voters may not become these now; `undefined` if they may. */
+  refusesChange(voters: readonly Voter[], nowMs: number): string | undefined {
+    const { configuration } = this.#electorate
+    // Else a majority of the old voters could commit what one of the new voters knows nothing of: the epoch's own
+    // record is what makes sure that no other change of the same voters is still about.
+    if (!this.#serving) return 'no record of the own epoch is committed yet'
+    if (this.changing) return 'another change is under way'
+    // Whoever comes next asks the voters of then how long an earlier leader may dispatch.
+    if (nowMs < this.#dispatchFromMs) return 'the lease of an earlier master has not run out'
+    const step = stepTo(configuration.voters, voters)
+    if (typeof step === 'string') return step
+    const far = step.added.find(({ nodeId, storeUuid }) => !this.#level(nodeId, storeUuid))
+    return far && `${far.nodeId} is not connected with this store, or is not level yet`
+  }
+
+  changeVoters(voters: readonly Voter[]): void {
+    this.#configuring = true
+    this.#effects.push({ type: 'configure', epoch: this.epoch, voters })
+  }
+
+  sealed(
+    firstIndex: number,
+    lastIndex: number,
+    bytes: Buffer,
+    nowMs: number,
+    voters: readonly Voter[] | undefined,
+  ): void {
     const previousIndex = this.#tail.lastIndex
     if (firstIndex !== previousIndex + 1) throw new Error(`sealed ${firstIndex} behind ${previousIndex}`)
     this.#tail.append(this.epoch, firstIndex, lastIndex)
     this.#epochStart ??= { first: firstIndex, last: lastIndex }
-    const batches = [{ epoch: this.epoch, firstIndex, lastIndex, offset: 0 }]
+    if (voters !== undefined) this.#configure(lastIndex, voters)
+    const batches = [{ epoch: this.epoch, firstIndex, lastIndex, offset: 0, voters }]
     for (const progress of this.#progress.values()) {
       if (!progress.connected || progress.mode !== 'stream' || progress.nextIndex !== firstIndex) continue
       if (progress.flyingBytes > this.#options.maxFlyingBytes) continue
@@ -151,8 +198,7 @@ export class Leadership {
     if (progress === undefined) return
     if (message.sentAtMs > progress.answeredMs) {
       progress.answeredMs = message.sentAtMs
-      const { quorum } = this.#electorate
-      if (quorum > 1) this.#leaseBaseMs = this.#nthHighest((each) => each.answeredMs, nowMs, quorum)
+      this.#leaseBaseMs = this.#answeredByMajorityMs()
     }
     if (!message.accepted) {
       this.#searchFrom(progress, message, nowMs)
@@ -229,6 +275,36 @@ export class Leadership {
     })
   }
 
+  // Who counts.
+
+  #configure(index: number, voters: readonly Voter[]): void {
+    this.#configuring = false
+    this.#electorate.append(index, voters)
+    for (const progress of this.#progress.values()) {
+      progress.voter = this.#electorate.counts(progress.nodeId, progress.storeUuid)
+    }
+    this.#leaseBaseMs = this.#answeredByMajorityMs()
+    this.#effects.push({ type: 'role' })
+  }
+
+  /** Whether a member has all that was there when it came, and what was sealed since is on its way to it. */
+  #level(nodeId: string, storeUuid: string): boolean {
+    const progress = this.#progress.get(nodeId)
+    return (
+      progress?.storeUuid === storeUuid &&
+      progress.connected &&
+      progress.mode === 'stream' &&
+      progress.durableIndex >= progress.levelFrom &&
+      progress.nextIndex > this.#tail.lastIndex
+    )
+  }
+
+  /** When the questions were asked that a majority has answered. A cluster of one needs nobody's leave. */
+  #answeredByMajorityMs(): number {
+    const { quorum } = this.#electorate
+    return this.#nthHighest((progress) => progress.answeredMs, Number.POSITIVE_INFINITY, quorum)
+  }
+
   // What is held.
 
   /** Moves the commit index, and what may be confirmed, as far as the acknowledgements allow. */
@@ -239,8 +315,11 @@ export class Leadership {
     const held = this.#nthHighest((progress) => progress.durableIndex, durableIndex, this.#electorate.quorum)
     // Records of older epochs commit only under one of ours, or a later election could drop them (Raft, figure 8).
     if (held > commitIndex && held >= start.first) {
+      const { changing } = this
       this.#tail.commit(held)
+      this.#electorate.committed(held)
       this.#effects.push({ type: 'commit', index: held })
+      if (changing && !this.changing) this.#effects.push({ type: 'role' })
       if (!this.#serving && held >= start.last) {
         this.#serving = true
         this.#effects.push({ type: 'serving', epoch: this.epoch })
@@ -258,7 +337,7 @@ export class Leadership {
     const { committed, ownDisk, slaves } = this.#options.sync
     if (committed) return this.#tail.commitIndex
     let index = ownDisk ? this.#tail.durableIndex : this.#tail.lastIndex
-    const others = this.#electorate.quorum - 1
+    const others = this.#electorate.quorum - (this.#electorate.voter ? 1 : 0)
     if (slaves !== 'none' && others > 0) {
       const held = this.#nthHighest(
         slaves === 'disk' ? (progress) => progress.durableIndex : (progress) => progress.writtenIndex,

@@ -1,3 +1,5 @@
+import type { Voter } from '../store-identity.ts'
+
 /** What members say to each other; `replication/frame.ts` puts it into bytes. */
 export type ConsensusMessage =
   | PreVote
@@ -64,6 +66,8 @@ export interface BatchSpan {
   readonly lastIndex: number
   /** Where its header starts in the buffer. */
   readonly offset: number
+  /** Who votes from it on, if it holds a configuration. */
+  readonly voters?: readonly Voter[] | undefined
 }
 
 export interface AppendReply {

@@ -1,3 +1,5 @@
+import type { Peer } from './electorate.ts'
+
 /**
  * What a leader knows of one member's log, and how much it has sent on trust.
  *
@@ -6,8 +8,10 @@
  */
 export class Progress {
   readonly nodeId: string
-  /** Whether its acknowledgements count towards a majority. */
-  readonly voter: boolean
+  /** The store that these acknowledgements are of. */
+  readonly storeUuid: string
+  /** Whether they count towards a majority. */
+  voter: boolean
   connected = false
   mode: 'probe' | 'stream' | 'gone' = 'probe'
   nextIndex: number
@@ -22,11 +26,14 @@ export class Progress {
   /** When its durable index last moved, or it had nothing outstanding. */
   movedMs: number
   fetching = false
+  /** Last record of the leader's log when it connected. */
+  levelFrom = 0
   #flying: { readonly lastIndex: number; readonly bytes: number }[] = []
   #flyingBytes = 0
 
-  constructor(nodeId: string, voter: boolean, nextIndex: number, nowMs: number) {
+  constructor(nodeId: string, { storeUuid, voter }: Peer, nextIndex: number, nowMs: number) {
     this.nodeId = nodeId
+    this.storeUuid = storeUuid
     this.voter = voter
     this.nextIndex = nextIndex
     this.answeredMs = Number.NEGATIVE_INFINITY

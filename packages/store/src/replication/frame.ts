@@ -1,3 +1,4 @@
+import { votersIn } from '../configuration-record.ts'
 import type { Append, BatchSpan, ConsensusMessage } from '../consensus/message.ts'
 import {
   type BatchHeader,
@@ -246,7 +247,7 @@ function decodeAppend(body: Buffer): Append {
  * The batches in a buffer of whole batches, end to end.
  *
  * @param firstIndex - Index that the first one must begin with.
- * @param verify - Also check each payload's checksum and the chain from batch to batch.
+ * @param verify - Also check each payload's checksum and the chain from batch to batch, and read configurations.
  * @throws FrameFault for anything but whole batches that follow on.
  */
 export function spansOf(bytes: Buffer, firstIndex: number, verify: boolean): BatchSpan[] {
@@ -272,12 +273,21 @@ export function spansOf(bytes: Buffer, firstIndex: number, verify: boolean): Bat
       }
     }
     const lastIndex = lastIndexOf(header)
-    spans.push({ epoch: header.epoch, firstIndex: expected, lastIndex, offset })
+    const voters = verify ? configurationIn(bytes, offset, header) : undefined
+    spans.push({ epoch: header.epoch, firstIndex: expected, lastIndex, offset, voters })
     expected = lastIndex + 1
     offset = end
     previous = header
   }
   return spans
+}
+
+function configurationIn(bytes: Buffer, at: number, header: BatchHeader): BatchSpan['voters'] {
+  try {
+    return votersIn(bytes, at, header)
+  } catch (error) {
+    throw new FrameFault(`batch ${header.firstIndex}: configuration: ${String(error)}`)
+  }
 }
 
 /**

@@ -1,8 +1,10 @@
 import { Consensus, type ConsensusOptions } from '../../src/consensus/consensus.ts'
 import type { Effect } from '../../src/consensus/effect.ts'
+import type { Configuration } from '../../src/consensus/electorate.ts'
 import type { Append, BatchSpan, ConsensusMessage } from '../../src/consensus/message.ts'
 import { type SyncPolicy, syncPolicy } from '../../src/consensus/sync-policy.ts'
 import type { StandReason } from '../../src/election/elector.ts'
+import type { Voter } from '../../src/store-identity.ts'
 import { EventQueue } from './event-queue.ts'
 import { drawFaults, type FaultMix } from './faults.ts'
 import { fail, History, type SimulatedBatch } from './history.ts'
@@ -28,6 +30,8 @@ export interface SimulationResult {
   readonly elections: number
   readonly committedBatches: number
   readonly crashes: number
+  /** Changes of the voters that were committed. */
+  readonly reconfigurations: number
   /** From the end of the faults until one master served and the others followed it. */
   readonly settledMs: number
 }
@@ -59,7 +63,7 @@ export function simulate(options: SimulationOptions): SimulationResult {
 }
 
 /**
- * A cluster of 1, 3 or 5 consensus cores, and at times learners, on a virtual clock, network and disks.
+ * A cluster founded by 1 to 5 consensus cores, and at times learners, on a virtual clock, network and disks.
  *
  * Each step of a node is checked at once by `History` and by the checks here; nothing is left to the end but S8 and
  * liveness. All randomness comes from the seed.
@@ -75,7 +79,9 @@ class ConsensusSimulation {
   readonly #linkOf: Link[][] = []
   readonly #events = new EventQueue<() => void>()
   readonly #batches: SimulatedBatch[] = []
-  readonly #voterIds: string[] = []
+  readonly #founders: Voter[] = []
+  /** The stores that there have been, by UUID, and their bits. */
+  readonly #bits = new Map<string, number>()
   readonly #sync: SyncPolicy
   readonly #maxFlyingBytes: number
   readonly #leaseMs: number
@@ -84,7 +90,6 @@ class ConsensusSimulation {
   #clientOn = true
   #count = 0
   #crashes = 0
-  #wipes = 0
 
   constructor(options: SimulationOptions) {
     this.#options = options
@@ -92,9 +97,9 @@ class ConsensusSimulation {
     const random = new SeededRandom(options.seed)
     this.#random = random
     this.#faults = drawFaults(random)
-    const voters = random.pick([1, 3, 3, 3, 5, 5])
-    const learners = voters > 1 && random.chance(0.2) ? 1 : 0
-    this.#history = new History(Math.floor(voters / 2) + 1)
+    const voters = random.pick([1, 2, 3, 3, 3, 3, 4, 5, 5])
+    const learners = random.chance(0.7) ? 0 : random.pick([1, 1, 2])
+    this.#history = new History(this.#founders, (each) => this.#bitsOf(each))
     this.#sync = syncPolicy(
       random.chance(0.8)
         ? 'quorum_disk'
@@ -104,8 +109,8 @@ class ConsensusSimulation {
     this.#maxFlyingBytes = random.pick([8, 40, 4000])
     for (let at = 0; at < voters + learners; at++) {
       const rate = 1 + random.between(-1, 1) * this.#faults.drift
-      const node = new SimulatedNode(at, at < voters, random.below(3), rate, random.between(0, 10_000))
-      if (node.voter) this.#voterIds.push(node.nodeId)
+      const node = new SimulatedNode(at, random.below(3), rate, random.between(0, 10_000), this.#blankDisk())
+      if (at < voters) this.#founders.push(voterOf(node))
       this.#nodes.push(node)
       this.#linkOf.push([])
     }
@@ -147,6 +152,7 @@ class ConsensusSimulation {
       elections: this.#history.leaders,
       committedBatches: this.#history.committedBatches,
       crashes: this.#crashes,
+      reconfigurations: this.#history.reconfigurations,
       settledMs,
     }
   }
@@ -211,13 +217,14 @@ class ConsensusSimulation {
     node.diskFreeAtMs = 0
     node.promiseFreeAtMs = 0
     node.crashAfter = -1
+    node.serving = false
     const { standDelayMs } = this.#faults
     const patienceMs = this.#random.chance(0.3) ? standDelayMs : electionTimeoutMs
     node.standAtMs = this.#local(node) + this.#random.between(0, patienceMs)
     const settings: ConsensusOptions = {
       nodeId: node.nodeId,
-      voters: new Set(this.#voterIds),
-      voter: node.voter,
+      storeUuid: disk.storeUuid,
+      configurations: this.#configurationsOf(disk),
       weight: node.weight,
       sync: this.#sync,
       promise: disk.promise,
@@ -277,14 +284,50 @@ class ConsensusSimulation {
     })
   }
 
-  /** The store of a voter is lost; it comes back blank, and as a learner, unless the fault is that it does not. */
+  /** The store of a node is lost; it comes back blank, and as a learner, unless the fault is that it does not. */
   #wipe(node: SimulatedNode): void {
     this.#options.trace?.(`${this.#nowMs.toFixed(1)} ${node.nodeId} loses its store`)
-    this.#wipes++
     this.#crash(node, this.#random.between(10, 500))
-    const votes = this.#options.blankStoresVote === true
-    node.voter = votes
-    node.disk = new SimulatedDisk(votes ? 1 << node.at : 0)
+    const { bit, storeUuid } = node.disk
+    node.disk = this.#options.blankStoresVote === true ? new SimulatedDisk(bit, storeUuid) : this.#blankDisk()
+  }
+
+  #blankDisk(): SimulatedDisk {
+    const storeUuid = `s${this.#bits.size}`
+    const bit = 1 << this.#bits.size
+    this.#bits.set(storeUuid, bit)
+    return new SimulatedDisk(bit, storeUuid)
+  }
+
+  #bitsOf(voters: readonly Voter[]): number {
+    return voters.reduce((bits, { storeUuid }) => bits | (this.#bits.get(storeUuid) ?? 0), 0)
+  }
+
+  /** As recovered: those that may still be truncated, and the one below, or more. */
+  #configurationsOf(disk: SimulatedDisk): Configuration[] {
+    const all = [{ index: 0, voters: this.#founders as readonly Voter[] }]
+    for (const { lastIndex, voters } of disk.log)
+      if (voters !== undefined) all.push({ index: lastIndex, voters })
+    const settled = all.findLastIndex(({ index }) => index <= disk.commitIndex)
+    return all.slice(this.#random.chance(0.5) ? settled : 0)
+  }
+
+  /** Whether a majority of these voters still has its store, without that of `lost`. */
+  #hasMajority(voters: readonly Voter[], lost?: SimulatedNode): boolean {
+    const left = this.#nodes.filter((node) => node !== lost).map(({ disk }) => disk.storeUuid)
+    const alive = voters.filter(({ storeUuid }) => left.includes(storeUuid)).length
+    return alive > voters.length / 2
+  }
+
+  /** A majority of the voters keeps their stores (S23), whichever configuration is in force in the end. */
+  #mayLose(lost: SimulatedNode): boolean {
+    // Each store that there has ever been takes a bit.
+    if (this.#bits.size >= 30) return false
+    return this.#nodes.every(({ core, disk, log }) => {
+      if (core?.changing === true) return false
+      const known = core === undefined ? disk.log : log
+      return this.#history.votersInPlay(known).every((voters) => this.#hasMajority(voters, lost))
+    })
   }
 
   #pause(node: SimulatedNode, pauseMs: number): void {
@@ -318,6 +361,7 @@ class ConsensusSimulation {
       }
       this.#carryOut(node, effect)
     }
+    if (node.run === run && node.core !== undefined) this.#checkVoters(node, node.core)
   }
 
   #carryOut(node: SimulatedNode, effect: Effect): void {
@@ -355,11 +399,21 @@ class ConsensusSimulation {
         }
         this.#history.leads(node.nodeId, effect.epoch, node.log)
         this.#atNode(node, this.#nowMs + (this.#random.chance(0.5) ? 0 : this.#delay(5)), () => {
-          if (node.core?.role === 'leader' && node.core.epoch === effect.epoch) this.#seal(node, 1)
+          if (node.core?.role !== 'leader' || node.core.epoch !== effect.epoch) return
+          this.#seal(node, 1, this.#random.chance(0.5) ? node.core.voters : undefined)
+          if (this.#faulty && this.#faults.changes > 0 && this.#random.chance(0.5)) this.#reconfigure(node)
         })
         break
       }
+      case 'configure':
+        this.#history.reconfigures(node.nodeId, effect.epoch, node.log, node.commitIndex, effect.voters)
+        this.#atNode(node, this.#nowMs + (this.#random.chance(0.5) ? 0 : this.#delay(5)), () => {
+          if (node.core?.role === 'leader' && node.core.epoch === effect.epoch)
+            this.#seal(node, 1, effect.voters)
+        })
+        break
       case 'serving':
+        node.serving = true
         if (node.log.findLast((batch) => batch.lastIndex <= node.commitIndex)?.epoch !== effect.epoch) {
           fail(`S5: ${node.nodeId} serves before it committed a record of epoch ${effect.epoch}`)
         }
@@ -375,7 +429,7 @@ class ConsensusSimulation {
         if (this.#random.chance(0.5)) this.#write(node, { type: 'mark', commitIndex: effect.index })
         break
       case 'confirm':
-        if (node.core?.serving !== true) fail(`S5: ${node.nodeId} confirms and does not serve`)
+        if (!node.serving) fail(`S5: ${node.nodeId} confirms and does not serve`)
         if (this.#sync.committed) this.#history.confirms(node.nodeId, effect.index)
         break
       case 'leaderLost':
@@ -388,6 +442,8 @@ class ConsensusSimulation {
         node.standAtMs = localMs + this.#random.between(0.1, 1) * electionTimeoutMs
         break
       case 'deposed':
+        node.serving = false
+        break
       case 'role':
         break
       case 'diverged':
@@ -483,6 +539,7 @@ class ConsensusSimulation {
           firstIndex: batch.firstIndex,
           lastIndex: batch.lastIndex,
           offset: place * 4,
+          voters: batch.voters,
         }
       })
       if (node.core !== undefined) {
@@ -491,7 +548,7 @@ class ConsensusSimulation {
     })
   }
 
-  #seal(node: SimulatedNode, records: number): void {
+  #seal(node: SimulatedNode, records: number, voters?: readonly Voter[]): void {
     const { core } = node
     if (core?.role !== 'leader') return
     const previous = node.log.at(-1)
@@ -502,6 +559,8 @@ class ConsensusSimulation {
       firstIndex,
       lastIndex: firstIndex + records - 1,
       previous,
+      voters,
+      before: this.#history.votersOf(node.log),
       durableOn: 0,
     }
     if ((previous?.lastIndex ?? 0) !== core.lastIndex) fail(`S8: ${node.nodeId} and its log differ in length`)
@@ -511,7 +570,10 @@ class ConsensusSimulation {
     const bytes = Buffer.allocUnsafe(4)
     bytes.writeUInt32LE(batch.id, 0)
     this.#write(node, { type: 'append', batches: [batch], validUpTo: batch.lastIndex })
-    this.#perform(node, core.sealed(batch.epoch, firstIndex, batch.lastIndex, bytes, this.#local(node)))
+    this.#perform(
+      node,
+      core.sealed(batch.epoch, firstIndex, batch.lastIndex, bytes, this.#local(node), voters),
+    )
   }
 
   #client(): void {
@@ -611,7 +673,7 @@ class ConsensusSimulation {
     for (const side of [0, 1] as const) {
       const node = this.#node(link.nodes[side])
       const peer = this.#node(link.nodes[1 - side] as number)
-      const { voter } = peer
+      const { storeUuid } = peer.disk
       this.#atNode(node, upMs[side], () => {
         const { core } = node
         if (core === undefined || link.connection !== connection) return
@@ -624,7 +686,7 @@ class ConsensusSimulation {
         connection.ends[side].live = true
         link.upEnds[side] = connection.ends[side]
         this.#options.trace?.(`${this.#nowMs.toFixed(1)} ${node.nodeId} is connected to ${peer.nodeId}`)
-        this.#perform(node, core.peerUp(peer.nodeId, voter, this.#local(node)))
+        this.#perform(node, core.peerUp(peer.nodeId, storeUuid, this.#local(node)))
       })
     }
   }
@@ -675,9 +737,10 @@ class ConsensusSimulation {
     })
     this.#repeat(faults.wipes, () => {
       const node = someNode()
-      // A majority of the original stores survives (S23).
-      const spare = Math.floor((this.#voterIds.length - 1) / 2) - this.#wipes
-      if (node.core !== undefined && node.voter && spare > 0) this.#wipe(node)
+      if (node.core !== undefined && this.#mayLose(node)) this.#wipe(node)
+    })
+    this.#repeat(faults.changes, () => {
+      for (const node of this.#nodes) if (!node.paused) this.#reconfigure(node)
     })
     this.#repeat(faults.resignations, () => {
       for (const node of this.#nodes) if (!node.paused) this.#resign(node)
@@ -698,6 +761,31 @@ class ConsensusSimulation {
       action()
       this.#repeat(perSecond, action)
     })
+  }
+
+  /** An operator has the voters changed: lost stores go first. It does not give away the majority that it has. */
+  #reconfigure(node: SimulatedNode): void {
+    const { core } = node
+    if (core?.role !== 'leader') return
+    const random = this.#random
+    const { voters } = core
+    const lost = voters.find((voter) => this.#nodes.every(({ disk }) => disk.storeUuid !== voter.storeUuid))
+    const others = this.#nodes.filter(({ disk }) =>
+      voters.every(({ storeUuid }) => storeUuid !== disk.storeUuid),
+    )
+    const gone = lost ?? random.pick(voters)
+    const added = others.length === 0 ? undefined : random.pick(others)
+    const next =
+      added !== undefined && (lost === undefined || random.chance(0.1)) && random.chance(0.7)
+        ? [...voters, voterOf(added)]
+        : voters.filter((voter) => voter !== gone)
+    // What is asked for twice, or is too much at once, is refused.
+    const all = random.chance(0.1) ? next.filter((voter) => voter !== random.pick(voters)) : next
+    if (this.#hasMajority(all)) this.#perform(node, core.changeVoters(all, this.#local(node)))
+    if (random.chance(0.2) && node.core === core) {
+      const then = voters.filter((voter) => voter !== random.pick(voters))
+      if (this.#hasMajority(then)) this.#perform(node, core.changeVoters(then, this.#local(node)))
+    }
   }
 
   /** Cuts a node off from some or all others, by broken connections or by silence. */
@@ -757,11 +845,19 @@ class ConsensusSimulation {
     }
   }
 
+  /** S35: the last configuration in the log is in force, and a leader that is not in it leaves once it is committed. */
+  #checkVoters(node: SimulatedNode, core: Consensus): void {
+    const { voters, index } = this.#history.votersOf(node.log)
+    if (core.voters !== voters) fail(`S35: ${node.nodeId} counts by another configuration than its last one`)
+    const voter = voters.some(({ storeUuid }) => storeUuid === node.disk.storeUuid)
+    if (core.role === 'leader' && !voter && index <= node.commitIndex && !core.changing)
+      fail(`S35: ${node.nodeId} leads epoch ${core.epoch}, and its removal is committed`)
+  }
+
   /** S2: what is said rests on what is durable, so that a crash right after it takes nothing back. */
   #checkSend(node: SimulatedNode, message: ConsensusMessage, to: string): void {
     const { promise } = node.disk
     if (message.type === 'voteReply' && message.granted) {
-      if (!node.voter) fail(`S23: ${node.nodeId} votes with a blank store`)
       if (promise.epoch !== message.epoch || promise.votedFor !== to) {
         fail(
           `S2: ${node.nodeId} votes for ${to} in ${message.epoch}, durable is ${promise.epoch} ${promise.votedFor}`,
@@ -814,6 +910,10 @@ class ConsensusSimulation {
       })
       .join('; ')
   }
+}
+
+function voterOf({ nodeId, disk }: SimulatedNode): Voter {
+  return { nodeId, storeUuid: disk.storeUuid }
 }
 
 function describeEffect(effect: Effect): string {

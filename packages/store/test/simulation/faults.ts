@@ -13,8 +13,10 @@ export interface FaultMix {
   readonly isolations: number
   readonly pauses: number
   readonly crashes: number
-  /** A voter's store is lost, and the node comes back with a blank one. */
+  /** A store is lost, and the node comes back with a blank one. */
   readonly wipes: number
+  /** An operator adds or removes a voter, or tries to. */
+  readonly changes: number
   readonly resignations: number
   /** Chance that a master resigns within a lease of beginning to serve. */
   readonly hastyResignations: number
@@ -48,6 +50,7 @@ export function drawFaults(random: SeededRandom): FaultMix {
     pauses: rate(1),
     crashes: rate(1.2),
     wipes: random.chance(0.7) ? 0 : 0.3,
+    changes: random.chance(0.5) ? 0 : random.pick([0.5, 2, 6]),
     resignations: random.chance(0.7) ? 0 : random.pick([0.5, 2]),
     hastyResignations: random.chance(0.7) ? 0 : random.pick([0.2, 0.7]),
     fragile: random.chance(0.6) ? 0 : random.pick([0.001, 0.01, 0.1]),

@@ -1,3 +1,5 @@
+import type { Voter } from '../../src/store-identity.ts'
+
 /** A batch as the simulation knows it: one object per sealed batch, so that equal content is the same object. */
 export interface SimulatedBatch {
   readonly id: number
@@ -6,8 +8,18 @@ export interface SimulatedBatch {
   readonly lastIndex: number
   /** The batch it was sealed behind: two logs that hold the same batch hold the same prefix. */
   readonly previous: SimulatedBatch | undefined
-  /** Voters' stores that have ever had it on disk, one bit each. */
+  /** Who votes from it on, if it holds a configuration. */
+  readonly voters: readonly Voter[] | undefined
+  /** The last configuration before it. */
+  readonly before: SettledVoters
+  /** Stores that have ever had it on disk, one bit each. */
   durableOn: number
+}
+
+/** A configuration, and the last record of the batch that holds it; 0 for the founders. */
+export interface SettledVoters {
+  readonly voters: readonly Voter[]
+  readonly index: number
 }
 
 /** A broken rule. */
@@ -19,14 +31,18 @@ class SafetyViolation extends Error {}
  * Every log is an array of all its batches from index 1 on, so a batch has the same place in every log that holds it.
  */
 export class History {
-  readonly #quorum: number
+  /** The bits of these voters' stores. */
+  readonly #bitsOf: (voters: readonly Voter[]) => number
+  readonly #founders: SettledVoters
   readonly #sealed = new Set<number>()
   readonly #leaders = new Map<number, { readonly nodeId: string; readonly log: readonly SimulatedBatch[] }>()
   readonly #committed: { readonly batch: SimulatedBatch; readonly epoch: number }[] = []
   #confirmedIndex = 0
+  #reconfigurations = 0
 
-  constructor(quorum: number) {
-    this.#quorum = quorum
+  constructor(founders: readonly Voter[], bitsOf: (voters: readonly Voter[]) => number) {
+    this.#founders = { voters: founders, index: 0 }
+    this.#bitsOf = bitsOf
   }
 
   get leaders(): number {
@@ -34,6 +50,10 @@ export class History {
   }
   get committedBatches(): number {
     return this.#committed.length
+  }
+  /** Changes of the voters that were committed. */
+  get reconfigurations(): number {
+    return this.#reconfigurations
   }
   get committedIndex(): number {
     return this.#committed.at(-1)?.batch.lastIndex ?? 0
@@ -62,7 +82,10 @@ export class History {
     this.#sealed.add(key)
   }
 
-  /** S6 and S4: what one node takes for committed, every other one does too, and a majority has had it on disk. */
+  /**
+   * S6 and S4: what one node takes for committed, every other one does too, and a majority of the voters has had it on
+   * disk, by the last configuration in the log (S35).
+   */
   commits(
     nodeId: string,
     epoch: number,
@@ -80,11 +103,14 @@ export class History {
     }
     const last = this.#committed.length - 1
     if (last >= 0 && this.#committed[last]?.batch !== log[last]) this.#contradiction(nodeId, last, log[last])
+    const { voters } = this.votersOf(log)
+    const bits = this.#bitsOf(voters)
     for (let next = last + 1; next <= at; next++) {
       const batch = log[next] as SimulatedBatch
-      if (bitCount(batch.durableOn) < this.#quorum) {
+      const held = bitCount(batch.durableOn & bits)
+      if (held < Math.floor(voters.length / 2) + 1) {
         fail(
-          `S6: ${nodeId} commits ${describeBatch(batch)}, which ${bitCount(batch.durableOn)} voters had on disk`,
+          `S6: ${nodeId} commits ${describeBatch(batch)}, which ${held} of ${voters.length} voters had on disk`,
         )
       }
       for (const [leadEpoch, leader] of this.#leaders) {
@@ -95,7 +121,43 @@ export class History {
         }
       }
       this.#committed.push({ batch, epoch })
+      if (batch.voters !== undefined && batch.voters !== batch.before.voters) this.#reconfigurations++
     }
+  }
+
+  /** Who votes, by the last configuration in a log. */
+  votersOf(log: readonly SimulatedBatch[]): SettledVoters {
+    const last = log.at(-1)
+    if (last === undefined) return this.#founders
+    return last.voters === undefined ? last.before : { voters: last.voters, index: last.lastIndex }
+  }
+
+  /** The configurations that may be in force somewhere: the last one in a log that is committed, and those behind it. */
+  votersInPlay(log: readonly SimulatedBatch[]): (readonly Voter[])[] {
+    const { committedIndex } = this
+    const settled = log.findLastIndex(
+      (batch) => batch.voters !== undefined && batch.lastIndex <= committedIndex,
+    )
+    const open = log
+      .slice(Math.max(settled, 0))
+      .flatMap(({ voters }) => (voters === undefined ? [] : [voters]))
+    return settled < 0 ? [this.#founders.voters, ...open] : open
+  }
+
+  /** S35: the voters change by one at a time, not before a record of the own epoch is committed, nor during a change. */
+  reconfigures(
+    nodeId: string,
+    epoch: number,
+    log: readonly SimulatedBatch[],
+    commitIndex: number,
+    next: readonly Voter[],
+  ): void {
+    const { voters, index } = this.votersOf(log)
+    const both = voters.filter(({ storeUuid }) => next.some((each) => each.storeUuid === storeUuid)).length
+    if (voters.length + next.length - 2 * both !== 1) fail(`S35: ${nodeId} changes more than one voter`)
+    if (index > commitIndex) fail(`S35: ${nodeId} changes the voters during a change`)
+    if (!log.some((batch) => batch.epoch === epoch && batch.lastIndex <= commitIndex))
+      fail(`S35: ${nodeId} changes the voters before it committed a record of epoch ${epoch}`)
   }
 
   /** S14: a producer's confirm stands on what is committed. */

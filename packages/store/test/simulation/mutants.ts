@@ -187,7 +187,7 @@ export const mutants: readonly Mutant[] = [
     edits: [
       [
         'this.#follow(following)\n',
-        'this.#follow(following); if (this.#tail.lastIndex > this.#tail.commitIndex) { const index = this.#tail.commitIndex; this.#tail.truncate(index); this.#effects.push({ type: "truncate", index }) }\n',
+        'this.#follow(following); if (this.#tail.lastIndex > this.#tail.commitIndex) { const index = this.#tail.commitIndex; this.#tail.truncate(index); this.#electorate.truncate(index); this.#effects.push({ type: "truncate", index }) }\n',
       ],
     ],
     within: 1000,
@@ -196,7 +196,7 @@ export const mutants: readonly Mutant[] = [
     name: 'votes while its leader is alive',
     rule: 'S9',
     edits: [
-      ['this.voter && !this.#leaderAlive(nowMs)', 'this.voter && this.#leadership === undefined'],
+      ['const vacant = !this.#leaderAlive(nowMs)', 'const vacant = this.#leadership === undefined'],
       [
         'this.#promise.epoch || this.#leaderAlive(nowMs)',
         'this.#promise.epoch || this.#leadership !== undefined',
@@ -239,8 +239,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       ['this.#answeredMs = this.#answeredEarlierMs', 'this.#answeredMs = Number.NEGATIVE_INFINITY'],
       [
-        'this.#stopLeading(reason)\n      for',
-        'this.#stopLeading(reason)\n      this.#leases = new LeaseMemory(this.#options.leaseMs, Number.NEGATIVE_INFINITY); for',
+        'this.#stopLeading(reason)\n    for',
+        'this.#stopLeading(reason)\n    this.#leases = new LeaseMemory(this.#options.leaseMs, Number.NEGATIVE_INFINITY); for',
       ],
     ],
     within: 1000,
@@ -249,7 +249,7 @@ export const mutants: readonly Mutant[] = [
     name: 'starts anew without minding what it acknowledged',
     rule: 'S9',
     edits: [
-      ['options.voters.size > 1 ? options.nowMs : Number.NEGATIVE_INFINITY', 'Number.NEGATIVE_INFINITY'],
+      ['this.#electorate.wasAlone ? Number.NEGATIVE_INFINITY : options.nowMs', 'Number.NEGATIVE_INFINITY'],
     ],
     within: 40_000,
   },
@@ -270,6 +270,60 @@ export const mutants: readonly Mutant[] = [
     edits: [],
     blankStoresVote: true,
     within: 2000,
+  },
+  {
+    name: 'counts a leader that is being removed',
+    rule: 'S35',
+    edits: [['const values = this.#electorate.voter ? [own] : []', 'const values = [own]']],
+    within: 2000,
+  },
+  {
+    name: 'counts its own vote although it is no voter',
+    rule: 'S35',
+    edits: [['new Set(voter ? [nodeId] : [])', 'new Set([nodeId])']],
+    within: 5000,
+  },
+  {
+    name: 'begins a second change before the first is committed',
+    rule: 'S35',
+    edits: [["if (this.changing) return 'another change is under way'", '']],
+    within: 1000,
+  },
+  {
+    name: 'changes the voters before it committed a record of its epoch',
+    rule: 'S35',
+    edits: [["if (!this.#serving) return 'no record of the own epoch is committed yet'", '']],
+    within: 1000,
+  },
+  {
+    name: 'changes two voters at once',
+    rule: 'S35',
+    edits: [['added.length + removed.length !== 1', 'added.length + removed.length === 0']],
+    within: 1000,
+  },
+  {
+    name: 'goes on with the voters of the founding',
+    rule: 'S35',
+    edits: [['if (voters === undefined) continue', 'continue']],
+    within: 100,
+  },
+  {
+    name: 'keeps a configuration that was truncated',
+    rule: 'S35',
+    edits: [['while (this.#history.length > 1 && this.configuration.index > index) this.#history.pop()', '']],
+    within: 1000,
+  },
+  {
+    name: 'goes on counting a member that was removed',
+    rule: 'S35',
+    edits: [['progress.voter = this.#electorate.counts(progress.nodeId, progress.storeUuid)', '']],
+    within: 2000,
+  },
+  {
+    name: 'leads on although its removal is committed',
+    rule: 'S35',
+    edits: [['if (this.#leadership?.dismissed !== true) return', 'return']],
+    within: 500,
   },
 ]
 

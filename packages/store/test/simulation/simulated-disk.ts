@@ -24,11 +24,13 @@ export class SimulatedDisk {
   /** Appends whose `durable` was not yet reported, on the platter or not. */
   #unreported: Extract<LogOperation, { type: 'append' }>[] = []
   readonly #promises: DurablePromise[] = []
-  /** Bit of this store in `durableOn`; 0 for a store whose copies do not count. */
-  readonly #bit: number
+  /** Of this store in `durableOn`. */
+  readonly bit: number
+  readonly storeUuid: string
 
-  constructor(bit: number) {
-    this.#bit = bit
+  constructor(bit: number, storeUuid: string) {
+    this.bit = bit
+    this.storeUuid = storeUuid
   }
 
   get lastIndex(): number {
@@ -100,7 +102,7 @@ export class SimulatedDisk {
       for (const batch of operation.batches) {
         if (batch.previous !== this.log.at(-1))
           fail(`S8: batch at ${batch.firstIndex} is behind another on disk`)
-        batch.durableOn |= this.#bit
+        batch.durableOn |= this.bit
         this.log.push(batch)
       }
     }

@@ -1,6 +1,6 @@
 import type { Consensus } from '../../src/consensus/consensus.ts'
 import type { SimulatedBatch } from './history.ts'
-import { SimulatedDisk } from './simulated-disk.ts'
+import type { SimulatedDisk } from './simulated-disk.ts'
 
 /** One node: its core, its disk, its clock, and whether it runs at all. */
 export class SimulatedNode {
@@ -11,8 +11,6 @@ export class SimulatedNode {
   readonly rate: number
   readonly offsetMs: number
   disk: SimulatedDisk
-  /** Whether its store counts; false once it was lost. */
-  voter: boolean
   /** Rises with each crash: events of an earlier run reach nobody. */
   run = 0
   core: Consensus | undefined
@@ -22,6 +20,8 @@ export class SimulatedNode {
   commitIndex = 0
   /** Epoch that the log proved to be promised when this run began. */
   bootEpoch = 0
+  /** Its mastership began to serve and is not over. */
+  serving = false
   paused = false
   /** Events that wait for the end of the pause. */
   readonly held: (() => void)[] = []
@@ -35,14 +35,13 @@ export class SimulatedNode {
   promiseFreeAtMs = 0
   slowUntilMs = 0
 
-  constructor(at: number, voter: boolean, weight: number, rate: number, offsetMs: number) {
+  constructor(at: number, weight: number, rate: number, offsetMs: number, disk: SimulatedDisk) {
     this.at = at
     this.nodeId = `n${at}`
-    this.voter = voter
     this.weight = weight
     this.rate = rate
     this.offsetMs = offsetMs
-    this.disk = new SimulatedDisk(voter ? 1 << at : 0)
+    this.disk = disk
   }
 
   localMs(nowMs: number): number {

@@ -9,19 +9,30 @@ import type {
   VoteReply,
 } from '../../../src/consensus/message.ts'
 import { syncPolicy } from '../../../src/consensus/sync-policy.ts'
+import type { Voter } from '../../../src/store-identity.ts'
 
 export const electionTimeoutMs = 1000
 export const leaseMs = 600
 export const heartbeatMs = 100
 
-export type CoreSettings = Partial<Omit<ConsensusOptions, 'sync'>> & { readonly sync?: string }
+export type CoreSettings = Partial<Omit<ConsensusOptions, 'sync'>> & {
+  readonly sync?: string
+  /** Node ids of the founding voters. */
+  readonly voters?: ReadonlySet<string>
+}
+
+/** The voters of these names, each with its first store. */
+export function votersOf(...nodeIds: readonly string[]): Voter[] {
+  return nodeIds.map((nodeId) => ({ nodeId, storeUuid: `${nodeId}1` }))
+}
 
 /** Node `a` of the voters `a`, `b` and `c`, with an empty log, unless said otherwise. */
 export function core(settings: CoreSettings = {}): Consensus {
-  const { sync = 'quorum_disk', ...rest } = settings
+  const { sync = 'quorum_disk', voters = new Set(['a', 'b', 'c']), ...rest } = settings
   return new Consensus({
     nodeId: 'a',
-    voters: new Set(['a', 'b', 'c']),
+    storeUuid: 'a1',
+    configurations: [{ index: 0, voters: votersOf(...voters) }],
     weight: 1,
     promise: { epoch: 0, votedFor: undefined },
     log: { lastIndex: 0, commitIndex: 0, epochStarts: [] },
@@ -39,7 +50,7 @@ export function core(settings: CoreSettings = {}): Consensus {
 export function connected(settings: CoreSettings = {}): Consensus {
   const node = core(settings)
   for (const peer of settings.voters ?? ['a', 'b', 'c']) {
-    if (peer !== (settings.nodeId ?? 'a')) node.peerUp(peer, true, settings.nowMs ?? 0)
+    if (peer !== (settings.nodeId ?? 'a')) node.peerUp(peer, `${peer}1`, settings.nowMs ?? 0)
   }
   return node
 }

@@ -95,7 +95,7 @@ describe('S2: promise', () => {
 
   test('candidate: votes of another epoch, of a learner or of a stranger do not count', () => {
     const node = connected()
-    node.peerUp('d', false, 0)
+    node.peerUp('d', 'd2', 0)
     node.stand('timeout', 0)
     node.receive('d', { type: 'preVoteReply', epoch: 1, granted: true, promised: 0 }, 1)
     expect(node.role).toBe('follower')
@@ -208,29 +208,39 @@ describe('S4: eligibility', () => {
 })
 
 describe('S23: a blank store is a learner', () => {
-  test('learner: neither stands nor votes, but follows', () => {
-    const node = connected({ voter: false })
+  test('learner: does not stand, promises nothing of itself, and follows', () => {
+    const node = connected({ storeUuid: 'a2' })
     expect(node.stand('startup', 0)).toEqual([])
-    expect(said(node.receive('b', preVote(1), 0), 'b')).toMatchObject([{ granted: false }])
-    expect(said(node.receive('b', vote(1), 0), 'b')).toMatchObject([{ granted: false }])
-    expect(node.epoch).toBe(0)
+    expect([node.voter, node.eligible, node.epoch]).toEqual([false, false, 0])
     node.receive('b', append(1, [0, 0], [1]), 0)
     node.promised(1, 0)
     expect(said(node.durable(1, 0), 'b')).toMatchObject([{ accepted: true, durableIndex: 1 }])
   })
 
-  test('learner: is not asked for its vote, and asks in vain', () => {
+  test('learner: answers whoever asks, since the asker may know that it has become a voter', () => {
+    const node = connected({ storeUuid: 'a2' })
+    expect(said(node.receive('b', preVote(1), 0), 'b')).toMatchObject([{ granted: true }])
+    node.receive('b', vote(1), 0)
+    expect(said(node.promised(1, 0), 'b')).toMatchObject([{ granted: true }])
+  })
+
+  test('learner: is not asked for its vote, and neither its pre-vote nor its vote counts', () => {
     const node = connected({ voters: new Set(['a', 'b', 'c']) })
-    node.peerUp('c', false, 0)
+    node.peerUp('c', 'c2', 0)
     expect(said(node.stand('timeout', 0), 'c')).toEqual([])
-    expect(node.receive('c', vote(5), 0)).toEqual([])
+    node.receive('c', { type: 'preVoteReply', epoch: 1, granted: true, promised: 0 }, 0)
+    expect(node.epoch).toBe(0)
+    node.receive('b', { type: 'preVoteReply', epoch: 1, granted: true, promised: 0 }, 0)
+    node.promised(1, 0)
+    node.receive('c', voteReply(1), 0)
+    expect(node.role).toBe('candidate')
     expect(node.reachableVoters).toBe(2)
   })
 
   test('T6: with one voter stopped and one wiped there is no leader', () => {
     const node = connected()
     node.peerDown('b')
-    node.peerUp('c', false, 0)
+    node.peerUp('c', 'c2', 0)
     expect(types(node.stand('link lost', 0))).toEqual(['defeated'])
     expect(node.role).toBe('follower')
   })
@@ -240,7 +250,7 @@ describe('S23: a blank store is a learner', () => {
     node.sealed(1, 1, 1, noBytes, 1000)
     node.receive('b', accepted(1, 1), 1001)
     node.peerDown('b')
-    node.peerUp('b', false, 1002)
+    node.peerUp('b', 'b2', 1002)
     node.receive('b', accepted(1, 1), 1003)
     node.durable(1, 1004)
     expect(node.commitIndex).toBe(0)

@@ -52,7 +52,7 @@ describe('S9: lease', () => {
 
   test('learner: its answers renew nothing', () => {
     const node = leading(1, 1000)
-    node.peerUp('d', false, 1000)
+    node.peerUp('d', 'd2', 1000)
     node.sealed(1, 1, 1, noBytes, 1000)
     node.durable(1, 1000)
     node.receive('b', accepted(1, 1, { sentAtMs: 1000 }), 1010)
@@ -111,7 +111,7 @@ describe('S9: lease', () => {
     expect(leaseTold(node, 'c', 2, 1010)).toBeGreaterThan(0)
     node.receive('c', append(2, [0, 0]), 1020)
     node.receive('c', { type: 'resign', epoch: 2 }, 1030)
-    node.peerUp('b', true, 1030)
+    node.peerUp('b', 'b1', 1030)
     expect(leaseTold(node, 'c', 3, 1040)).toBeCloseTo(leaseMs * 1.1 - 40)
   })
 

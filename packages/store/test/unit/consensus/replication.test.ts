@@ -204,7 +204,7 @@ describe('sending', () => {
   test('leader: what was read for an earlier leadership or place is dropped', () => {
     const node = leading(2, 1000, { log: logOf([1, 1]) })
     node.sealed(2, 3, 3, noBytes, 1000)
-    node.peerUp('b', true, 1001)
+    node.peerUp('b', 'b1', 1001)
     node.receive('b', accepted(2, 0, { accepted: false, previousIndex: 3, hintEpoch: 0 }), 1002)
     const found = node.receive('b', accepted(2, 0, { previousIndex: 0 }), 1003)
     expect(found).toContainEqual({ type: 'fetch', to: 'b', fromIndex: 1, epoch: 2 })
@@ -248,7 +248,7 @@ describe('sending', () => {
     expect([...node.progress].find(({ nodeId }) => nodeId === 'b')?.mode).toBe('gone')
     expect(types(node.receive('b', accepted(2, 0, { previousIndex: 0 }), 1004))).toEqual([])
     node.peerDown('b')
-    node.peerUp('b', true, 1005)
+    node.peerUp('b', 'b1', 1005)
     expect([...node.progress].find(({ nodeId }) => nodeId === 'b')?.mode).toBe('probe')
   })
 
@@ -265,7 +265,7 @@ describe('sending', () => {
     node.peerDown('c')
     expect(types(node.tick(3000))).toContain('deposed')
     expect(types(node.stand('timeout', 3001))).toEqual(['defeated'])
-    node.peerUp('b', true, 600_000)
+    node.peerUp('b', 'b1', 600_000)
     node.stand('timeout', 600_000)
     node.receive('b', { type: 'preVoteReply', epoch: 2, granted: true, promised: 1 }, 600_001)
     node.promised(2, 600_001)

@@ -177,7 +177,8 @@ class Rig {
       },
       consensus: {
         nodeId: 'a',
-        voters: new Set(['a']),
+        storeUuid: 'a1',
+        configurations: [{ index: 0, voters: [{ nodeId: 'a', storeUuid: 'a1' }] }],
         weight: 1,
         sync: syncPolicy('quorum_disk'),
         promise: { epoch: 0, votedFor: undefined },
