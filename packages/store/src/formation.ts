@@ -13,13 +13,25 @@ import type { Voter } from './store-identity.ts'
  * @param peers - The nodes that this one is connected to.
  * @returns The voters, if it is for this node to found the cluster now.
  */
-export function foundingVoters(
-  self: NodeIdentity,
-  peers: readonly NodeIdentity[],
-  replicas: number,
-): Voter[] | undefined {
-  if (peers.length !== replicas - 1 || peers.some((peer) => peer.clusterUuid !== undefined)) return undefined
+export function foundingVoters(self: NodeIdentity, peers: readonly NodeIdentity[]): Voter[] | undefined {
+  if (peers.length !== self.replicas - 1 || peers.some((peer) => peer.clusterUuid !== undefined))
+    return undefined
+  if (foundingObstacle(self, peers) !== undefined) return undefined
   const nodes = [self, ...peers].sort((left, right) => (left.nodeId < right.nodeId ? -1 : 1))
   if (nodes[0] !== self) return undefined
   return nodes.map(({ nodeId, storeUuid }) => ({ nodeId, storeUuid }))
+}
+
+/**
+ * What has to be changed before a cluster can be founded with the blank stores that are here. Those that are to found it
+ * have to agree on how many they are, or two overlapping groups could each found a cluster (rule S35).
+ */
+export function foundingObstacle(self: NodeIdentity, peers: readonly NodeIdentity[]): string | undefined {
+  if (peers.some((peer) => peer.clusterUuid !== undefined)) return undefined
+  const other = peers.find((peer) => peer.replicas !== self.replicas)
+  if (other !== undefined)
+    return `one number of replicas for the founding of the cluster: set replicas to the same on all, it is ${self.replicas} for ${self.name} and ${other.replicas} for ${other.name}`
+  if (peers.length >= self.replicas)
+    return `no more than ${self.replicas} members (replicas) for the founding of the cluster: ${1 + peers.length} are here (${[self, ...peers].map(({ name }) => name).join(', ')})`
+  return undefined
 }

@@ -2,11 +2,12 @@ import type { Consensus } from './consensus/consensus.ts'
 import type { Progress } from './consensus/progress.ts'
 import type { Role } from './message-store.ts'
 import type { NodeIdentity } from './replication/handshake.ts'
+import { type KnownPeer, parseKnownPeers } from './replication/known-peer.ts'
 import type { PeerState } from './replication/mesh.ts'
 import type { Voter } from './store-identity.ts'
 import type { MemberStatus, Position } from './store-status.ts'
 
-/** What a member says of itself twice a second, and at each change; for displays only. */
+/** What a member says of itself twice a second, and at each change: for displays, and so that all come to know all. */
 export interface MemberInfo {
   readonly role: Role
   readonly epoch: number
@@ -22,6 +23,8 @@ export interface MemberInfo {
     readonly state: MemberStatus['state']
     readonly lag: number
   }[]
+  /** The peers that it has a link to. */
+  readonly links: readonly KnownPeer[]
 }
 
 /** What a member said of itself is shown for so long after it was last heard: a paused master is no master any more. */
@@ -70,7 +73,7 @@ export class Members {
     const told = this.infoOf(masterNodeId)?.slaves ?? []
     const progress = new Map([...(core?.progress ?? [])].map((each) => [each.nodeId, each]))
     const masterIndex = this.infoOf(masterNodeId)?.lastIndex
-    const known = peers.filter((peer) => peer.connected || !this.#connectedElsewhere(peer, peers))
+    const known = peers.filter((peer) => peer.connected || peer.refused || !connectedElsewhere(peer, peers))
     return known.map((peer) => {
       const { identity } = peer
       const fresh = peer.connected && peer.heardMs !== undefined && nowMs - peer.heardMs < freshMs
@@ -95,6 +98,8 @@ export class Members {
         state: stateOf(peer, voter, voters.length > 0, own, seen?.state, core, nowMs),
         reason: reasonOf(peer, voter, voters),
         lastHeardMs: peer.heardMs === undefined ? undefined : Math.max(0, Math.round(nowMs - peer.heardMs)),
+        bootId: identity?.bootId,
+        levels: identity?.levels,
       }
     })
   }
@@ -110,15 +115,15 @@ export class Members {
         return { nodeId: progress.nodeId, state, lag: core.lastIndex - progress.durableIndex }
       })
   }
+}
 
-  /** An address from the configuration behind which a node lives that is connected under another one. */
-  #connectedElsewhere(peer: PeerState, peers: readonly PeerState[]): boolean {
-    const { identity } = peer
-    return (
-      identity !== undefined &&
-      peers.some((other) => other !== peer && other.connected && other.identity?.nodeId === identity.nodeId)
-    )
-  }
+/** An address from the configuration behind which a node lives that is connected under another one. */
+function connectedElsewhere(peer: PeerState, peers: readonly PeerState[]): boolean {
+  const { identity } = peer
+  return (
+    identity !== undefined &&
+    peers.some((other) => other !== peer && other.connected && other.identity?.nodeId === identity.nodeId)
+  )
 }
 
 export function isVoter(voters: readonly Voter[], identity: Voter): boolean {
@@ -127,7 +132,7 @@ export function isVoter(voters: readonly Voter[], identity: Voter): boolean {
 
 /** @returns `undefined` unless it is what a member says of itself. */
 export function parseMemberInfo(value: Record<string, unknown>): MemberInfo | undefined {
-  const { role, epoch, lastEpoch, lastIndex, commitIndex, info, electionReason, slaves } = value
+  const { role, epoch, lastEpoch, lastIndex, commitIndex, info, electionReason, slaves, links } = value
   if (role !== 'master' && role !== 'slave' && role !== 'electing') return undefined
   for (const number of [epoch, lastEpoch, lastIndex, commitIndex]) {
     if (!Number.isSafeInteger(number)) return undefined
@@ -142,6 +147,7 @@ export function parseMemberInfo(value: Record<string, unknown>): MemberInfo | un
     info: info as Record<string, unknown>,
     electionReason: typeof electionReason === 'string' ? electionReason : undefined,
     slaves: slaves.slice(0, 16).filter(isSlaveInfo),
+    links: parseKnownPeers(links),
   }
 }
 
@@ -183,6 +189,6 @@ function reasonOf(peer: PeerState, voter: boolean, voters: readonly Voter[]): st
   if (voter || voters.length === 0) return undefined
   const replaced = voters.find((each) => each.nodeId === peer.identity?.nodeId)
   return replaced === undefined
-    ? 'its store is not one of the voters of this cluster'
+    ? 'it is not one of the voters of this cluster, and gets a copy of everything'
     : `its store is blank or was replaced: the voter of this name has store ${replaced.storeUuid}`
 }

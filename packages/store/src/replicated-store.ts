@@ -1,13 +1,14 @@
 import { Transfers } from './copying/transfers.ts'
 import type { ElectionFacts, Elector, StandReason } from './election/elector.ts'
 import { StoreError } from './errors.ts'
-import { foundingVoters } from './formation.ts'
+import { foundingObstacle, foundingVoters } from './formation.ts'
 import { removeGeneration } from './generation.ts'
 import type { Clock, Timer } from './io/clock.ts'
 import type { Disk } from './io/disk.ts'
 import type { Network } from './io/network.ts'
 import type { Random } from './io/random.ts'
 import type { Journal } from './journal/journal.ts'
+import { supportedLevels } from './level.ts'
 import { Mastership } from './mastership.ts'
 import { type MemberInfo, Members, parseMemberInfo } from './members.ts'
 import { GapWindow } from './message-index/sequence-window.ts'
@@ -21,12 +22,13 @@ import {
   FrameFault,
   FrameType,
 } from './replication/frame.ts'
-import type { NodeIdentity } from './replication/handshake.ts'
+import type { NodeIdentity, ProtocolRange } from './replication/handshake.ts'
 import { Mesh } from './replication/mesh.ts'
 import { decodeTransfer, encodeTransfer, isTransfer } from './replication/transfer.ts'
 import type { StoreSettings } from './settings.ts'
 import type { CleanerHost } from './space/cleaner.ts'
 import { JournalSpace } from './space/journal-space.ts'
+import type { LevelRange } from './store-administration.ts'
 import {
   closeStoreDirectory,
   type OpenIndex,
@@ -48,6 +50,9 @@ export interface StoreEnvironment {
   readonly elector: ((settings: StoreSettings) => Elector) | undefined
   /** Opens the message index: the one part that does its own I/O. @defaultValue on LevelDB */
   readonly openIndex?: OpenIndex
+  /** As if of another release: for tests of clusters that are being upgraded. @defaultValue what this one supports */
+  readonly levels?: LevelRange
+  readonly protocols?: ProtocolRange
 }
 
 const tickMs = 10
@@ -74,6 +79,7 @@ export class ReplicatedStore implements MessageStore {
   readonly #environment: StoreEnvironment
   readonly #clock: Clock
   readonly #members = new Members()
+  readonly #bootId: string
   #listener: StoreListener | undefined
   #identity: StoreIdentity | undefined
   #journal: Journal | undefined
@@ -98,14 +104,13 @@ export class ReplicatedStore implements MessageStore {
   #promising: Promise<void> | undefined
   #closing: Promise<void> | undefined
   #failure: Error | undefined
-  /** Why this node does not join the cluster that it met. */
-  #stranger: string | undefined
 
   constructor(settings: StoreSettings, host: StoreHost, environment: StoreEnvironment) {
     this.#settings = settings
     this.#host = host
     this.#environment = environment
     this.#clock = environment.clock
+    this.#bootId = newBootId(environment)
   }
 
   get role(): Role {
@@ -280,7 +285,7 @@ export class ReplicatedStore implements MessageStore {
       masterInfo: core?.leader === nodeId ? this.#host.memberInfo : master?.info,
       others: this.#members.statuses(this.#mesh?.peers() ?? [], this.#voters(), core, core?.leader, nowMs),
       connected: this.#members.connected().length,
-      stranger: this.#stranger,
+      foundingObstacle: this.#foundingObstacle(),
       zookeeper: this.#elector?.status(),
     })
   }
@@ -296,6 +301,7 @@ export class ReplicatedStore implements MessageStore {
         address: replication.address,
         securityToken: replication.securityToken,
         silenceMs: Math.max(5 * electionTimeoutMs, 8 * infoEveryMs),
+        protocols: this.#environment.protocols,
       },
       this.#environment,
       () => this.#self(this.#known()),
@@ -319,6 +325,10 @@ export class ReplicatedStore implements MessageStore {
       clusterUuid: this.#cluster?.uuid,
       name: this.#settings.memberName,
       address: this.#settings.replication?.address ?? 'local',
+      bootId: this.#bootId,
+      replicas: this.#settings.replicas,
+      levels: this.#environment.levels ?? supportedLevels,
+      level: this.#cluster === undefined ? undefined : supportedLevels.lowest,
     }
   }
 
@@ -330,9 +340,14 @@ export class ReplicatedStore implements MessageStore {
     const shown = this.#elector?.status()?.members
     if (shown !== undefined && shown !== this.#settings.replicas) return
     const self = this.#self(this.#opened.identity)
-    const voters = foundingVoters(self, this.#members.connected(), this.#settings.replicas)
+    const voters = foundingVoters(self, this.#members.connected())
     if (voters === undefined) return
     this.#found(voters).catch((error: Error) => this.#fail(error))
+  }
+
+  #foundingObstacle(): string | undefined {
+    if (this.#cluster !== undefined || this.#opened === undefined) return undefined
+    return foundingObstacle(this.#self(this.#opened.identity), this.#members.connected())
   }
 
   async #found(voters: readonly Voter[]): Promise<void> {
@@ -363,11 +378,6 @@ export class ReplicatedStore implements MessageStore {
     if (this.#cluster !== undefined) {
       if (this.#cluster.uuid !== cluster.uuid)
         this.#mesh?.drop(peer.nodeId, `belongs to cluster ${cluster.uuid}`)
-      return
-    }
-    if (cluster.voters.length !== this.#settings.replicas) {
-      this.#stranger = `replicas is ${this.#settings.replicas} here, and the cluster has ${cluster.voters.length}`
-      this.#host.log('error', `not joining the cluster of ${peer.name}: ${this.#stranger}`)
       return
     }
     this.#host.log('info', `joining the cluster of ${peer.name}`, { clusterUuid: cluster.uuid })
@@ -456,7 +466,9 @@ export class ReplicatedStore implements MessageStore {
     if (this.#failure !== undefined) return
     if (type === FrameType.info) {
       const info = parseMemberInfo(decodeJsonFrame(body))
-      if (info !== undefined) this.#members.heard(peer.nodeId, info)
+      if (info === undefined) return
+      this.#members.heard(peer.nodeId, info)
+      this.#mesh?.heard(peer.nodeId, info.links)
     } else if (type === FrameType.formation) {
       this.#onFormation(peer, body)
     } else if (isTransfer(type)) {
@@ -480,6 +492,7 @@ export class ReplicatedStore implements MessageStore {
       info: this.#host.memberInfo,
       electionReason: core?.electedBy,
       slaves: core === undefined ? [] : this.#members.slaves(core, this.#voters(), this.#toldMs),
+      links: this.#mesh.known(),
     }
     this.#mesh.broadcast([encodeJsonFrame(FrameType.info, info)])
   }
@@ -653,4 +666,10 @@ function clusterIn(body: Buffer): NonNullable<StoreIdentity['cluster']> {
   } catch (error) {
     throw new FrameFault(`formation: ${error instanceof Error ? error.message : error}`)
   }
+}
+
+/** The time in front, since of two processes of one node the one that was started first is to stay. */
+function newBootId({ clock, random }: StoreEnvironment): string {
+  const startedAt = clock.wallMs().toString(36).padStart(10, '0')
+  return `${startedAt}-${Buffer.from(random.bytes(6)).toString('hex')}`
 }

@@ -19,8 +19,8 @@ export interface StoreFacts {
   readonly others: readonly MemberStatus[]
   /** Peers connected now, this node not included. */
   readonly connected: number
-  /** Why this store does not join the cluster that it met. */
-  readonly stranger: string | undefined
+  /** Why the cluster is not founded with those that are here, if they are not just too few. */
+  readonly foundingObstacle: string | undefined
   readonly zookeeper: ZooKeeperStatus | undefined
 }
 
@@ -103,7 +103,7 @@ function ownStatus({ settings, directory, core, role, master }: StoreFacts): Mem
 
 function waitingFor(facts: StoreFacts): string | undefined {
   const { settings, core, role, others, zookeeper } = facts
-  if (facts.stranger !== undefined) return facts.stranger
+  if (facts.foundingObstacle !== undefined) return facts.foundingObstacle
   const missing = missingText(others)
   if (core === undefined) {
     const shown = zookeeper?.members ?? 0

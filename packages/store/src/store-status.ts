@@ -1,4 +1,5 @@
 import type { Role } from './message-store.ts'
+import type { LevelRange } from './store-administration.ts'
 
 /** A place in the log: `index` counts records from 1, `epoch` is that of the mastership which appended it. */
 export interface Position {
@@ -37,6 +38,10 @@ export interface MemberStatus {
   readonly reason: string | undefined
   /** Milliseconds since it was last heard; `undefined` for never. 0 for this node itself. */
   readonly lastHeardMs: number | undefined
+  /** The running process: two at a time as one node are a mistake, of which one is refused. */
+  readonly bootId?: string | undefined
+  /** Levels of the log's format that its release can work with. */
+  readonly levels?: LevelRange | undefined
 }
 
 /** State of the ZooKeeper session, with the `zookeeper` elector. */

@@ -21,6 +21,8 @@ export const FrameType = {
   refuse: 4,
   info: 5,
   formation: 6,
+  probe: 7,
+  alive: 8,
   preVote: 10,
   preVoteReply: 11,
   vote: 12,
@@ -38,7 +40,7 @@ export type FrameType = (typeof FrameType)[keyof typeof FrameType]
 
 export const frameHeaderBytes = 5
 /** Largest frame before a peer has proved that it belongs here. */
-export const maxHandshakeFrameBytes: number = 16 * 1024
+export const maxHandshakeFrameBytes: number = 4 * 1024
 /** Largest frame of a member: the largest batch and some. */
 export const maxFrameBytes: number = 160 * 1024 * 1024
 const appendHeaderBytes = 40

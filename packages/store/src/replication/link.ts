@@ -1,15 +1,35 @@
 import type { Clock, Timer } from '../io/clock.ts'
 import type { Connection } from '../io/network.ts'
-import { FrameDecoder, FrameFault, FrameType, maxFrameBytes, maxHandshakeFrameBytes } from './frame.ts'
-import type { Handshake, NodeIdentity } from './handshake.ts'
+import {
+  encodeJsonFrame,
+  FrameDecoder,
+  FrameFault,
+  FrameType,
+  maxFrameBytes,
+  maxHandshakeFrameBytes,
+} from './frame.ts'
+import {
+  type Claim,
+  decodeRefusal,
+  encodeRefusal,
+  type Handshake,
+  type NodeIdentity,
+  type Objection,
+} from './handshake.ts'
 import { PieceGatherer, piecesOf } from './piece.ts'
 
-/** What a link tells its mesh. `closed` comes exactly once, last; `reason` is for people. */
+/** Why a link ended; `kind` is set if one of the two did not want it. */
+export interface LinkEnd {
+  readonly reason: string
+  readonly kind: Objection['kind'] | undefined
+}
+
+/** What a link tells its mesh. `closed` comes exactly once, last. */
 export interface LinkHandler {
   /** The handshake is over and `peer` is who it says. */
   established(link: Link, peer: NodeIdentity): void
   frame(link: Link, type: number, body: Buffer): void
-  closed(link: Link, reason: string, refused: boolean): void
+  closed(link: Link, end: LinkEnd): void
 }
 
 /** Replies that wait for a peer: it asks for one thing at a time, of each kind. */
@@ -25,8 +45,12 @@ export class Link {
   readonly remoteAddress: string
   /** Set once the handshake is over. */
   peer: NodeIdentity | undefined
+  /** Version of the protocol that is spoken; set together with `peer`. */
+  protocol: number | undefined
   /** When anything was last received. */
   heardMs: number
+  /** Answers to {@link Link.probe}. */
+  answers = 0
   readonly #connection: Connection
   readonly #decoder = new FrameDecoder(maxHandshakeFrameBytes)
   readonly #clock: Clock
@@ -36,11 +60,10 @@ export class Link {
   readonly #bulk: Uint8Array[][][] = []
   /** The connection has not taken yet what was written. */
   #busy = false
-  #handshake: Handshake | undefined
+  readonly #handshake: Handshake
   #deadline: Timer | undefined
   #closed = false
-  #reason: string | undefined
-  #refused = false
+  #end: LinkEnd | undefined
 
   constructor(
     connection: Connection,
@@ -62,15 +85,20 @@ export class Link {
         this.#busy = false
         this.#sendPieces()
       },
-      closed: (cause) => this.#ended(this.#reason ?? cause?.message ?? 'connection closed by the peer'),
+      closed: (cause) => this.#ended(cause?.message ?? 'connection closed by the peer'),
     })
     const hello = handshake.start()
     if (hello.length > 0) connection.write(hello)
   }
 
-  /** Address that the peer gave for itself, once it has said hello; not proven before the handshake is over. */
-  get claimedAddress(): string | undefined {
-    return this.peer?.address ?? this.#handshake?.claimed?.address
+  /** Who the peer says it is, once it has said hello: to be shown, not to be believed. */
+  get claimed(): Claim | undefined {
+    return this.#handshake.claimed
+  }
+
+  /** Who the peer has proved to be, also if it was refused. */
+  get proven(): NodeIdentity | undefined {
+    return this.#handshake.proven
   }
 
   send(chunks: readonly Uint8Array[]): void {
@@ -88,12 +116,26 @@ export class Link {
     this.#sendPieces()
   }
 
+  /** Asks the peer whether it lives: `answers` shows it. */
+  probe(): void {
+    this.send([encodeJsonFrame(FrameType.probe, {})])
+  }
+
   /** Closes at once. */
   close(reason: string): void {
     if (this.#closed) return
-    this.#reason ??= reason
+    this.#end ??= { reason, kind: undefined }
     this.#connection.destroy()
-    this.#ended(this.#reason)
+    this.#ended(reason)
+  }
+
+  /** Ends a link that is no longer wanted, and tells the peer why. */
+  dismiss({ kind, reason }: Objection): void {
+    if (this.#closed) return
+    this.send([encodeRefusal({ kind, reason })])
+    this.#end = { kind, reason }
+    this.#connection.end()
+    this.#ended(reason)
   }
 
   #write(chunks: readonly Uint8Array[]): void {
@@ -115,12 +157,8 @@ export class Link {
     try {
       this.#decoder.push(chunk, (type, body) => {
         if (this.#closed) return
-        if (this.#handshake !== undefined) this.#shakeHands(this.#handshake, type, body)
-        else if (type !== FrameType.piece) this.#handler.frame(this, type, body)
-        else {
-          const whole = this.#gatherer.push(body)
-          if (whole !== undefined) this.#handler.frame(this, whole.type, whole.body)
-        }
+        if (this.peer === undefined) this.#shakeHands(type, body)
+        else this.#frame(type, body)
       })
     } catch (error) {
       if (!(error instanceof FrameFault)) throw error
@@ -128,29 +166,54 @@ export class Link {
     }
   }
 
-  #shakeHands(handshake: Handshake, type: number, body: Buffer): void {
-    const { send, peer, refused } = handshake.receive(type, body)
+  #frame(type: number, body: Buffer): void {
+    switch (type) {
+      case FrameType.probe:
+        this.send([encodeJsonFrame(FrameType.alive, {})])
+        break
+      case FrameType.alive:
+        this.answers += 1
+        break
+      case FrameType.refuse: {
+        const { kind, reason } = decodeRefusal(body)
+        this.#end = { kind, reason: `refused by the peer: ${reason}` }
+        this.close(reason)
+        break
+      }
+      case FrameType.piece: {
+        const whole = this.#gatherer.push(body)
+        if (whole !== undefined) this.#frame(whole.type, whole.body)
+        break
+      }
+      default:
+        this.#handler.frame(this, type, body)
+    }
+  }
+
+  #shakeHands(type: number, body: Buffer): void {
+    const { send, peer, protocol, refused } = this.#handshake.receive(type, body)
     if (send.length > 0) this.#connection.write(send)
     if (refused !== undefined) {
-      this.#refused = true
-      this.#reason = refused.byPeer ? `refused by the peer: ${refused.reason}` : refused.reason
+      const { kind, reason, byPeer } = refused
+      this.#end = { kind, reason: byPeer ? `refused by the peer: ${reason}` : reason }
       // The refusal just written tells the peer why; give it the time to arrive.
       this.#connection.end()
-      this.#ended(this.#reason)
+      this.#ended(reason)
     } else if (peer !== undefined) {
-      this.#handshake = undefined
       this.#deadline?.cancel()
       this.#decoder.setLimit(maxFrameBytes)
       this.peer = peer
+      this.protocol = protocol
       this.#handler.established(this, peer)
     }
   }
 
+  /** A reason that was noted before stands. */
   #ended(reason: string): void {
     if (this.#closed) return
     this.#closed = true
     this.#bulk.length = 0
     this.#deadline?.cancel()
-    this.#handler.closed(this, reason, this.#refused)
+    this.#handler.closed(this, this.#end ?? { reason, kind: undefined })
   }
 }

@@ -3,8 +3,15 @@ import type { Clock, Timer } from '../io/clock.ts'
 import type { Address, Connection, Listener, Network } from '../io/network.ts'
 import type { Random } from '../io/random.ts'
 import { formatAddress } from '../options.ts'
-import { Handshake, type NodeIdentity } from './handshake.ts'
-import { Link } from './link.ts'
+import {
+  Handshake,
+  type NodeIdentity,
+  type Objection,
+  type ProtocolRange,
+  type RefusalKind,
+} from './handshake.ts'
+import { type KnownPeer, type Sighting, Sightings } from './known-peer.ts'
+import { Link, type LinkEnd } from './link.ts'
 
 /** What the mesh tells the replica: for each peer up, then frames, then down. */
 export interface MeshHandler {
@@ -12,7 +19,11 @@ export interface MeshHandler {
   peerDown(peer: NodeIdentity, reason: string): void
   frame(peer: NodeIdentity, type: number, body: Buffer): void
   changed(): void
-  log(level: 'debug' | 'info' | 'warn', message: string, facts: Readonly<Record<string, unknown>>): void
+  log(
+    level: 'debug' | 'info' | 'warn' | 'error',
+    message: string,
+    facts: Readonly<Record<string, unknown>>,
+  ): void
 }
 
 export interface MeshOptions {
@@ -22,14 +33,18 @@ export interface MeshOptions {
   readonly securityToken: string
   /** Silence after which a link is given up; members send something at least four times as often. */
   readonly silenceMs: number
+  /** @defaultValue what this release speaks */
+  readonly protocols?: ProtocolRange | undefined
 }
 
-/** What is known of an address that this node wants to reach. */
+/** What is known of an address that this node wants to reach, or of a node that called and was refused. */
 export interface PeerState {
   readonly address: string
   /** The node behind it, once it said so; kept when the link is lost. */
   readonly identity: NodeIdentity | undefined
   readonly connected: boolean
+  /** Version of the replication protocol that is spoken; `undefined` without a link. */
+  readonly protocol: number | undefined
   /** Why there is no link. */
   readonly reason: string | undefined
   readonly refused: boolean
@@ -38,6 +53,10 @@ export interface PeerState {
 
 interface Peer {
   readonly address: string
+  /** One of the addresses that this node was told to be connected to. */
+  configured: boolean
+  /** When it introduced itself, or another member told of it. */
+  toldMs: number
   identity: NodeIdentity | undefined
   link: Link | undefined
   dialing: boolean
@@ -45,19 +64,49 @@ interface Peer {
   reason: string | undefined
   refused: boolean
   heardMs: number | undefined
+  /** An answer is due to a question whether it lives; `answers` are those before it. */
+  probe: { readonly sinceMs: number; readonly answers: number } | undefined
+  /** When it last answered one. */
+  aliveMs: number
+}
+
+/** A node that called and was refused although it belongs here, and has no address of its own to show that at. */
+interface TurnedAway {
+  readonly identity: NodeIdentity
+  readonly reason: string
+  readonly atMs: number
 }
 
 const handshakeTimeoutMs = 5000
 const connectTimeoutMs = 1000
 const redialMs = 80
+/** A member that waits to be called introduces itself so often: the other one may not know its address. */
+const introduceMs = 1000
 /** Handshakes under way at the listener; beyond, the oldest makes room: strangers neither pile up nor shut members out. */
 const maxPendingLinks = 64
+/** Addresses that are known from others only: more than any cluster has. */
+const maxToldPeers = 24
+/** An address that nobody speaks of any more, and behind which nobody is, is let go. */
+const forgetMs = 60_000
+/** A link that another process wants the place of is given up if nothing is heard after a probe for so long ... */
+const probeMs = 500
+/** ... and for so long at all. */
+const rivalSilenceMs = 1500
+/** Members that are refused call again much sooner than this; refusals are shown for so long. */
+const turnedAwayMs = 3000
+const maxTurnedAway = 8
+const maxComplaints = 64
 
 /**
  * One link to each peer, kept up for ever.
  *
- * Of two members the one with the lower address dials, so that there is one link per pair and no race between two.
- * A newer link of the same node replaces the older, which is then half-open: its process has restarted.
+ * Of two members the one with the lower address dials, so that there is one link per pair and no race between two. The
+ * other one calls only to introduce itself: it is refused, known from then on, and called back. Members tell each other
+ * of their peers, so that all come to know all, whatever is configured where.
+ *
+ * Invariant: at most one process has a link as a node, as a store, or at an address (rule T8). A newer link of the same
+ * process replaces the older, which is then half-open. Another process is refused as long as the first one lives: that
+ * one is probed, and has to answer.
  */
 export class Mesh {
   readonly #options: MeshOptions
@@ -67,9 +116,14 @@ export class Mesh {
   readonly #self: () => NodeIdentity
   readonly #handler: MeshHandler
   readonly #peers = new Map<string, Peer>()
+  /** By boot id. */
+  readonly #turnedAway = new Map<string, TurnedAway>()
+  readonly #sightings = new Sightings()
   /** Handshakes under way: those of strangers at the listener, oldest first, and the own ones. */
   readonly #pending = new Set<Link>()
   readonly #dialed = new Set<Link>()
+  /** Said once, not at each call: what was last logged of callers without a link, by their address. */
+  readonly #complaints = new Map<string, string>()
   #listener: Listener | undefined
   #closed = false
 
@@ -103,17 +157,46 @@ export class Mesh {
     }
   }
 
-  /** The addresses to be connected to, all of them; others are let go unless they have a link. */
+  /** The addresses to be connected to, as far as they are configured; others are added as members tell of them. */
   setPeers(addresses: readonly string[]): void {
     if (this.#closed) return
     for (const address of addresses) if (address !== this.#options.address) this.#peerAt(address)
-    for (const peer of this.#peers.values()) {
-      if (!addresses.includes(peer.address) && peer.link === undefined) {
-        peer.retry?.cancel()
-        this.#peers.delete(peer.address)
-      }
-    }
+    for (const peer of this.#peers.values()) peer.configured = addresses.includes(peer.address)
+    this.#prune()
     for (const peer of this.#peers.values()) this.#dial(peer)
+  }
+
+  /** The peers that this node has a link to, for the others: see {@link Mesh.heard}. */
+  known(): KnownPeer[] {
+    const nowMs = this.#clock.monotonicMs()
+    return [...this.#peers.values()].flatMap(({ link, identity }) => {
+      if (link === undefined || identity === undefined) return []
+      const { nodeId, bootId, address } = identity
+      return [{ nodeId, bootId, address, silentMs: Math.max(0, Math.round(nowMs - link.heardMs)) }]
+    })
+  }
+
+  /** What the member `teller` says of its links: {@link Mesh.known} there. */
+  heard(teller: string, told: readonly KnownPeer[]): void {
+    if (this.#closed) return
+    const self = this.#self()
+    const nowMs = this.#clock.monotonicMs()
+    this.#sightings.heard(teller, told, nowMs)
+    for (const known of told) {
+      const { nodeId, bootId, address } = known
+      if (nodeId === self.nodeId) continue
+      for (const peer of this.#peers.values()) {
+        // One of the two links may be half-open.
+        if (peer.identity?.nodeId === nodeId && peer.identity.bootId !== bootId) this.#probe(peer)
+      }
+      this.#learn(address, known)
+    }
+    this.#settle()
+    const elder = this.#sightings.elderOf(self, nowMs)
+    if (elder !== undefined) {
+      const reason = `another process of node "${self.nodeId}", started before this one, is connected to it from ${elder.peer.address}. A copied directory?`
+      this.#complain(self.nodeId, 'error', `seen by ${teller}`, reason)
+    }
   }
 
   send(nodeId: string, chunks: readonly Uint8Array[]): void {
@@ -133,29 +216,46 @@ export class Mesh {
     for (const peer of this.#peers.values()) peer.link?.send(chunks)
   }
 
-  /** Ends the links to a node, for a reason that it need not be told. */
+  /** Ends the links to a node, for a reason that it is told. */
   drop(nodeId: string, reason: string): void {
-    for (const peer of this.#peers.values()) if (peer.identity?.nodeId === nodeId) peer.link?.close(reason)
+    for (const peer of this.#peers.values()) {
+      if (peer.identity?.nodeId === nodeId) peer.link?.dismiss({ kind: 'stranger', reason })
+    }
   }
 
   peers(): PeerState[] {
-    return [...this.#peers.values()].map((peer) => ({
-      address: peer.address,
-      identity: peer.identity,
-      connected: peer.link !== undefined,
-      reason: peer.link === undefined ? peer.reason : undefined,
-      refused: peer.refused,
-      heardMs: peer.link?.heardMs ?? peer.heardMs,
-    }))
+    const nowMs = this.#clock.monotonicMs()
+    const turnedAway = [...this.#turnedAway.values()].filter(({ atMs }) => nowMs - atMs < turnedAwayMs)
+    return [
+      ...[...this.#peers.values()].map((peer) => ({
+        address: peer.address,
+        identity: peer.identity,
+        connected: peer.link !== undefined,
+        protocol: peer.link?.protocol,
+        reason: peer.link === undefined ? peer.reason : undefined,
+        refused: peer.refused,
+        heardMs: peer.link?.heardMs ?? peer.heardMs,
+      })),
+      ...turnedAway.map(({ identity, reason, atMs }) => ({
+        address: identity.address,
+        identity,
+        connected: false,
+        protocol: undefined,
+        reason,
+        refused: true,
+        heardMs: atMs,
+      })),
+    ]
   }
 
   /** Closes links that have been silent for too long. */
   tick(nowMs: number): void {
     for (const peer of this.#peers.values()) {
-      if (peer.link !== undefined && nowMs - peer.link.heardMs > this.#options.silenceMs) {
+      this.#checkProbe(peer, nowMs)
+      if (peer.link !== undefined && nowMs - peer.link.heardMs > this.#options.silenceMs)
         peer.link.close(`nothing heard for ${this.#options.silenceMs} ms`)
-      }
     }
+    this.#prune()
   }
 
   async close(): Promise<void> {
@@ -168,11 +268,15 @@ export class Mesh {
     await this.#listener?.close()
   }
 
+  // Addresses.
+
   #peerAt(address: string): Peer {
     let peer = this.#peers.get(address)
     if (peer === undefined) {
       peer = {
         address,
+        configured: false,
+        toldMs: Number.NEGATIVE_INFINITY,
         identity: undefined,
         link: undefined,
         dialing: false,
@@ -180,18 +284,60 @@ export class Mesh {
         reason: address > this.#options.address ? 'not reached yet' : 'has not called yet',
         refused: false,
         heardMs: undefined,
+        probe: undefined,
+        aliveMs: Number.NEGATIVE_INFINITY,
       }
       this.#peers.set(address, peer)
     }
     return peer
   }
 
+  /** A member is said to be at `address`. */
+  #learn(address: string, node: { readonly nodeId: string; readonly bootId: string }): void {
+    if (address === this.#options.address) return
+    let peer = this.#peers.get(address)
+    if (peer === undefined) {
+      // Connected as another address, which is the one that is configured here.
+      if (this.#peerOf(node) !== undefined) return
+      const told = [...this.#peers.values()].filter((each) => !each.configured)
+      if (told.length >= maxToldPeers) return
+      peer = this.#peerAt(address)
+    }
+    peer.toldMs = this.#clock.monotonicMs()
+    this.#dial(peer)
+  }
+
+  /** The peer that a process has its link as. */
+  #peerOf(node: { readonly nodeId: string; readonly bootId: string }): Peer | undefined {
+    return [...this.#peers.values()].find(
+      ({ link, identity }) =>
+        link !== undefined && identity?.nodeId === node.nodeId && identity.bootId === node.bootId,
+    )
+  }
+
+  #prune(): void {
+    const nowMs = this.#clock.monotonicMs()
+    for (const peer of this.#peers.values()) {
+      if (peer.configured || peer.link !== undefined || nowMs - peer.toldMs < forgetMs) continue
+      peer.retry?.cancel()
+      this.#peers.delete(peer.address)
+    }
+  }
+
+  // Calls.
+
   #dial(peer: Peer): void {
-    if (this.#closed || peer.dialing || peer.link !== undefined || peer.address <= this.#options.address)
-      return
+    if (this.#closed || peer.dialing || peer.link !== undefined) return
+    if (this.#calls(peer)) this.#connect(peer)
+    else if (peer.retry === undefined) this.#retryLater(peer)
+  }
+
+  #connect(peer: Peer): void {
+    if (this.#closed || peer.dialing || peer.link !== undefined) return
     const target = parseAddress(peer.address)
     peer.dialing = true
     peer.retry?.cancel()
+    peer.retry = undefined
     this.#network.connect(target, connectTimeoutMs).then(
       (connection) => {
         if (this.#closed || this.#peers.get(peer.address) !== peer) {
@@ -200,33 +346,52 @@ export class Mesh {
         }
         this.#begin(connection, 'dialer', peer)
       },
-      (error: unknown) => this.#failed(peer, error instanceof Error ? error.message : String(error), false),
+      (error: unknown) =>
+        this.#failed(peer, {
+          reason: error instanceof Error ? error.message : String(error),
+          kind: undefined,
+        }),
     )
   }
 
-  #failed(peer: Peer, reason: string, refused: boolean): void {
-    peer.dialing = false
-    this.#noteFailure(peer, reason, refused)
-    if (this.#closed || this.#peers.get(peer.address) !== peer) return
-    // Without back-off, since a restarted broker is wanted at once; spread, so that nobody dials in step.
-    const delayMs = redialMs * (0.75 + this.#random.fraction() / 2)
-    peer.retry = this.#clock.setTimer(delayMs, () => this.#dial(peer))
+  /** Without back-off, since a restarted broker is wanted at once; spread, so that nobody dials in step. */
+  #retryLater(peer: Peer): void {
+    const delayMs = this.#calls(peer) ? redialMs : introduceMs
+    peer.retry?.cancel()
+    peer.retry = this.#clock.setTimer(delayMs * (0.75 + this.#random.fraction() / 2), () => {
+      peer.retry = undefined
+      this.#connect(peer)
+    })
   }
 
-  #noteFailure(peer: Peer, reason: string, refused: boolean): void {
-    if (peer.reason === reason && peer.refused === refused) return
-    peer.reason = reason
+  /** Whether it is for this node to set up the link. */
+  #calls(peer: Peer): boolean {
+    return peer.address > this.#options.address
+  }
+
+  #failed(peer: Peer, end: LinkEnd): void {
+    peer.dialing = false
+    this.#noteFailure(peer, end)
+    if (this.#closed || this.#peers.get(peer.address) !== peer) return
+    this.#retryLater(peer)
+  }
+
+  #noteFailure(peer: Peer, { reason, kind }: LinkEnd): void {
+    const refused = kind === 'stranger' || kind === 'rival' || kind === 'clone'
+    const told =
+      kind === 'introduced'
+        ? `knows of this broker at ${this.#options.address}, and has not called it: can it be reached from there (hostname, connectUrl)?`
+        : reason
+    if (peer.reason === told && peer.refused === refused) return
+    peer.reason = told
     peer.refused = refused
     if (this.#closed) return
-    this.#handler.log(
-      refused ? 'warn' : 'info',
-      `no link to ${peer.identity?.name ?? peer.address}: ${reason}`,
-      {
-        address: peer.address,
-      },
-    )
+    const { address, identity } = peer
+    this.#handler.log(logLevelOf(kind), `no link to ${identity?.name ?? address}: ${told}`, { address })
     this.#handler.changed()
   }
+
+  // Links.
 
   #accept(connection: Connection): void {
     if (this.#closed) {
@@ -240,11 +405,10 @@ export class Mesh {
   }
 
   #begin(connection: Connection, side: 'dialer' | 'acceptor', dialed: Peer | undefined): void {
-    const { securityToken } = this.#options
+    const { securityToken, protocols } = this.#options
     const nonce = this.#random.bytes(32)
-    const handshake = new Handshake(side, this.#self(), securityToken, nonce, (identity) =>
-      this.#objectionTo(identity, dialed),
-    )
+    const objection = (identity: NodeIdentity) => this.#objectionTo(identity, dialed)
+    const handshake = new Handshake(side, this.#self(), securityToken, nonce, objection, protocols)
     const link = new Link(
       connection,
       handshake,
@@ -253,7 +417,7 @@ export class Mesh {
         frame: (from, type, body) => {
           if (from.peer !== undefined) this.#handler.frame(from.peer, type, body)
         },
-        closed: (closed, reason, refused) => this.#linkClosed(closed, reason, refused, dialed),
+        closed: (closed, end) => this.#linkClosed(closed, end, dialed),
       },
       this.#clock,
       handshakeTimeoutMs,
@@ -262,14 +426,73 @@ export class Mesh {
     else this.#dialed.add(link)
   }
 
-  /** One node under two addresses: it has moved, or its directory was copied (rule T8). The living link stays. */
-  #objectionTo(identity: NodeIdentity, dialed: Peer | undefined): string | undefined {
+  #objectionTo(identity: NodeIdentity, dialed: Peer | undefined): Objection | undefined {
     const address = dialed?.address ?? identity.address
-    for (const peer of this.#peers.values()) {
-      if (peer.link !== undefined && peer.address !== address && peer.identity?.nodeId === identity.nodeId)
-        return `node ${identity.nodeId} is already connected from ${peer.address}: a copied directory?`
+    const introduction = dialed === undefined && identity.address > this.#options.address
+    if (address === this.#options.address) {
+      const { name } = this.#self()
+      return {
+        kind: 'clone',
+        reason: `${identity.name} and ${name} have one address, ${address}: ${addressHint}`,
+      }
     }
-    return undefined
+    for (const peer of this.#peers.values()) {
+      const { link, identity: held } = peer
+      if (link === undefined || held === undefined) continue
+      if (held.nodeId === identity.nodeId && held.bootId === identity.bootId) {
+        if (peer.address !== address || introduction) this.#probe(peer)
+        if (peer.address === address) continue
+        return { kind: 'same process', reason: `${identity.name} is connected as ${peer.address} already` }
+      }
+      const rivals =
+        held.nodeId === identity.nodeId || held.storeUuid === identity.storeUuid || peer.address === address
+      if (rivals) return this.#objectionToRival(identity, peer, held)
+    }
+    const elder = this.#sightings.elderOf(identity, this.#clock.monotonicMs())
+    if (elder !== undefined) return sightingObjection(identity, elder)
+    if (!introduction) return undefined
+    this.#learn(identity.address, identity)
+    return { kind: 'introduced', reason: 'is known now, and called back' }
+  }
+
+  /** Another process has the link as this node, with this store or at this address: does it live? */
+  #objectionToRival(identity: NodeIdentity, peer: Peer, held: NodeIdentity): Objection | undefined {
+    const nowMs = this.#clock.monotonicMs()
+    this.#checkProbe(peer, nowMs)
+    if (peer.link === undefined) return undefined
+    this.#probe(peer)
+    if (nowMs - peer.aliveMs < rivalSilenceMs)
+      return { kind: 'clone', reason: cloneReason(identity, peer.address, held) }
+    return {
+      kind: 'rival',
+      reason: `the place of ${identity.name} is taken by the process that was connected from ${peer.address}; whether that still lives is being asked`,
+    }
+  }
+
+  #probe(peer: Peer): void {
+    if (peer.probe !== undefined || peer.link === undefined) return
+    peer.probe = { sinceMs: this.#clock.monotonicMs(), answers: peer.link.answers }
+    peer.link.probe()
+  }
+
+  #checkProbe(peer: Peer, nowMs: number): void {
+    const { probe, link } = peer
+    if (probe === undefined || link === undefined) return
+    if (link.answers > probe.answers) {
+      peer.probe = undefined
+      peer.aliveMs = nowMs
+    } else if (nowMs - probe.sinceMs >= probeMs && nowMs - link.heardMs >= rivalSilenceMs) {
+      link.close('does not answer, and was to make room')
+    }
+  }
+
+  /** A member may see another process of a node than this one does: the one that was started first stays. */
+  #settle(): void {
+    const nowMs = this.#clock.monotonicMs()
+    for (const { link, identity } of this.#peers.values()) {
+      const elder = identity && link && this.#sightings.elderOf(identity, nowMs)
+      if (elder) link.dismiss(sightingObjection(identity, elder))
+    }
   }
 
   #established(link: Link, identity: NodeIdentity, dialed: Peer | undefined): void {
@@ -282,48 +505,111 @@ export class Mesh {
     // Again, since the acceptor took its time to answer.
     const objection = this.#objectionTo(identity, dialed)
     if (objection !== undefined) {
-      link.close(objection)
+      link.dismiss(objection)
       return
     }
     const peer = dialed ?? this.#peerAt(identity.address)
-    peer.link?.close('replaced by a newer link of the same node')
+    peer.link?.close('replaced by a newer link of the same process')
+    this.#turnedAway.delete(identity.bootId)
+    this.#complaints.delete(identity.address)
+    peer.retry?.cancel()
+    peer.retry = undefined
     peer.dialing = false
     peer.identity = identity
     peer.link = link
     peer.reason = undefined
     peer.refused = false
+    peer.probe = undefined
+    peer.aliveMs = Number.NEGATIVE_INFINITY
+    peer.toldMs = this.#clock.monotonicMs()
     this.#handler.peerUp(identity)
   }
 
-  #linkClosed(link: Link, reason: string, refused: boolean, dialed: Peer | undefined): void {
+  #linkClosed(link: Link, end: LinkEnd, dialed: Peer | undefined): void {
     this.#pending.delete(link)
     this.#dialed.delete(link)
     const peer = [...this.#peers.values()].find((each) => each.link === link)
     if (peer !== undefined) {
       peer.link = undefined
       peer.heardMs = link.heardMs
-      if (link.peer !== undefined) this.#handler.peerDown(link.peer, reason)
-      this.#failed(peer, reason, refused)
+      peer.probe = undefined
+      peer.toldMs = this.#clock.monotonicMs()
+      if (link.peer !== undefined) {
+        this.#sightings.forget(link.peer.nodeId)
+        this.#handler.peerDown(link.peer, end.reason)
+      }
+      this.#failed(peer, end)
     } else if (dialed !== undefined) {
-      this.#failed(dialed, reason, refused)
+      this.#failed(dialed, end)
     } else {
-      this.#strangerLeft(link, reason, refused)
+      this.#strangerLeft(link, end)
     }
   }
 
-  /** A connection that never became a link. If the caller is a member, its status tells why. */
-  #strangerLeft(link: Link, reason: string, refused: boolean): void {
-    if (this.#closed) return
-    const address = link.claimedAddress
+  /** A connection that never became a link. If the caller is a member, the status tells why. */
+  #strangerLeft(link: Link, end: LinkEnd): void {
+    if (this.#closed || end.kind === 'introduced' || end.kind === 'same process') return
+    const address = link.claimed?.address
     const peer = address === undefined ? undefined : this.#peers.get(address)
     if (peer !== undefined && peer.link === undefined) {
-      // It calls again and again: told once, not each time.
-      this.#noteFailure(peer, reason, refused)
+      this.#noteFailure(peer, end)
+      // It calls, so it need not be told where this node is.
+      if (!this.#calls(peer) && !peer.dialing) this.#retryLater(peer)
       return
     }
-    this.#handler.log('warn', `replication connection from ${link.remoteAddress} ended: ${reason}`, {
-      refused,
-    })
+    if (link.proven !== undefined) this.#turnAway(link.proven, end.reason)
+    const caller = link.claimed === undefined ? '' : ` of ${link.claimed.name} (${address})`
+    this.#complain(
+      address ?? link.remoteAddress,
+      logLevelOf(end.kind),
+      `replication connection from ${link.remoteAddress}${caller} ended`,
+      end.reason,
+    )
+  }
+
+  #turnAway(identity: NodeIdentity, reason: string): void {
+    const nowMs = this.#clock.monotonicMs()
+    this.#turnedAway.delete(identity.bootId)
+    this.#turnedAway.set(identity.bootId, { identity, reason, atMs: nowMs })
+    for (const [bootId, { atMs }] of this.#turnedAway) {
+      if (nowMs - atMs >= turnedAwayMs || this.#turnedAway.size > maxTurnedAway)
+        this.#turnedAway.delete(bootId)
+    }
+    this.#handler.changed()
+  }
+
+  #complain(about: string, level: 'info' | 'warn' | 'error', message: string, reason: string): void {
+    if (this.#complaints.get(about) === reason) return
+    this.#complaints.delete(about)
+    this.#complaints.set(about, reason)
+    for (const oldest of this.#complaints.keys()) {
+      if (this.#complaints.size <= maxComplaints) break
+      this.#complaints.delete(oldest)
+    }
+    this.#handler.log(level, `${message}: ${reason}`, {})
+  }
+}
+
+const addressHint = 'hostname or connectUrl of one of them is wrong'
+
+function logLevelOf(kind: RefusalKind | undefined): 'info' | 'warn' | 'error' {
+  return kind === 'clone' ? 'error' : kind === 'stranger' ? 'warn' : 'info'
+}
+
+/** Said to both sides, so it names all that an operator needs to find the two. */
+function cloneReason(newcomer: NodeIdentity, heldAddress: string, held: NodeIdentity): string {
+  const where = `${newcomer.name} at ${newcomer.address} is refused while ${held.name} is already connected from ${heldAddress}`
+  if (held.storeUuid === newcomer.storeUuid)
+    return `${where}: both have the store ${held.storeUuid} of node "${held.nodeId}". A copied directory?`
+  if (held.nodeId === newcomer.nodeId)
+    return `${where}: both have the nodeId "${held.nodeId}", with different stores. Give one of them another nodeId`
+  return `${where}: they have one address, so ${addressHint}`
+}
+
+function sightingObjection(identity: NodeIdentity, { teller, peer }: Sighting): Objection {
+  return {
+    kind: 'clone',
+    reason: `${identity.name} at ${identity.address} is refused while another process of node "${identity.nodeId}", started before it, is connected to ${teller} from ${peer.address}. A copied directory?`,
   }
 }
 

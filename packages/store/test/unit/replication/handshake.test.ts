@@ -7,7 +7,13 @@ import {
   FrameType,
   maxHandshakeFrameBytes,
 } from '../../../src/replication/frame.ts'
-import { Handshake, type HandshakeResult, type NodeIdentity } from '../../../src/replication/handshake.ts'
+import {
+  type Claim,
+  Handshake,
+  type HandshakeResult,
+  type NodeIdentity,
+  type ProtocolRange,
+} from '../../../src/replication/handshake.ts'
 
 interface Frame {
   readonly type: number
@@ -21,6 +27,10 @@ const dialerSelf: NodeIdentity = {
   clusterUuid: 'cluster-1',
   name: 'broker-1',
   address: '10.0.0.1:61619',
+  bootId: 'boot-1',
+  replicas: 3,
+  levels: { lowest: 1, highest: 2 },
+  level: 1,
 }
 const acceptorSelf: NodeIdentity = {
   ...dialerSelf,
@@ -28,6 +38,7 @@ const acceptorSelf: NodeIdentity = {
   storeUuid: 'store-2',
   name: 'broker-2',
   address: '10.0.0.2:61619',
+  bootId: 'boot-2',
 }
 
 describe('handshake', () => {
@@ -67,19 +78,20 @@ describe('handshake', () => {
     const dialer = new Handshake('dialer', dialerSelf, 'guess', Buffer.alloc(32, 1))
     for (const { type, body } of framesIn(dialer.start())) acceptor.receive(type, body)
     const result = acceptor.receive(FrameType.proof, Buffer.from(JSON.stringify({ proof: 'f'.repeat(64) })))
-    expect(result.refused).toEqual({ reason: 'securityToken differs', byPeer: false })
+    expect(result.refused).toEqual({ kind: 'stranger', reason: 'securityToken differs', byPeer: false })
     expect(framesIn(result.send).map(({ type }) => type)).toEqual([FrameType.refuse])
   })
 
   test.each<[string, Partial<NodeIdentity>, RegExp]>([
     ['S26: of another cluster', { clusterUuid: 'cluster-9' }, /cluster-9.*cluster-1/],
     ['of another group', { brokerName: 'other' }, /"other".*"group".*brokerName/],
-    ['with the same nodeId', { nodeId: 'node-2' }, /same nodeId.*"node-2"/],
+    ['with the same nodeId', { nodeId: 'node-2' }, /broker-1 at .* and broker-2 at .* same nodeId "node-2"/],
     ['T8: with the same store, a copied directory', { storeUuid: 'store-2' }, /same store.*copied directory/],
+    ['that is this process itself', { bootId: 'boot-2', storeUuid: 'store-2' }, /this broker itself/],
   ])('refusal: a dialer %s is told why', (_name, identity, reason) => {
     const { dialer, acceptor } = shakeHands({ dialer: identity })
-    expect(acceptor?.refused).toEqual({ reason: expect.stringMatching(reason), byPeer: false })
-    expect(dialer?.refused).toEqual({ reason: acceptor?.refused?.reason, byPeer: true })
+    expect(acceptor?.refused).toMatchObject({ reason: expect.stringMatching(reason), byPeer: false })
+    expect(dialer?.refused).toEqual({ ...acceptor?.refused, byPeer: true })
     expect(dialer?.peer ?? acceptor?.peer).toBeUndefined()
   })
 
@@ -92,14 +104,10 @@ describe('handshake', () => {
     const dialer = new Handshake('dialer', dialerSelf, 'secret', Buffer.alloc(32, 1))
     dialer.start()
     const hello = {
-      protocol: 'LevelMQ replication',
-      minimumVersion: 1,
-      maximumVersion: 1,
-      ...acceptorSelf,
-      ...identity,
+      ...helloFields({ ...acceptorSelf, ...identity }),
     }
     const body = Buffer.from(JSON.stringify({ ...hello, nonce: '00', proof: '00' }))
-    expect(dialer.receive(FrameType.hello, body).refused).toEqual({
+    expect(dialer.receive(FrameType.hello, body).refused).toMatchObject({
       reason: expect.stringMatching(reason),
       byPeer: false,
     })
@@ -108,10 +116,12 @@ describe('handshake', () => {
   test.each(['dialer', 'acceptor'] as const)(
     'T8: a peer that proved itself and is not welcome at the %s is told why',
     (side) => {
-      const { dialer, acceptor } = shakeHands({ objector: side })
+      const { dialer, acceptor, proven } = shakeHands({ objector: side })
       const [objector, other] = side === 'dialer' ? [dialer, acceptor] : [acceptor, dialer]
-      expect(objector?.refused).toEqual({ reason: 'seen elsewhere', byPeer: false })
-      expect(other?.refused).toEqual({ reason: 'seen elsewhere', byPeer: true })
+      expect(objector?.refused).toEqual({ kind: 'clone', reason: 'seen elsewhere', byPeer: false })
+      expect(other?.refused).toEqual({ kind: 'clone', reason: 'seen elsewhere', byPeer: true })
+      // Only then it is known who it is that was refused.
+      expect(objector === acceptor ? proven.acceptor?.nodeId : 'node-1').toBe('node-1')
     },
   )
 
@@ -122,20 +132,77 @@ describe('handshake', () => {
     )
   })
 
-  test.each([
-    ['newer', 2, 3],
-    ['older', 0, 0],
-  ])('S36: a peer of only %s protocol versions is refused, with the versions', (_name, minimum, maximum) => {
+  test.each<[string, ProtocolRange, ProtocolRange, number | undefined, RegExp]>([
+    ['the same', { lowest: 2, highest: 2 }, { lowest: 2, highest: 2 }, 2, /^$/],
+    ['an older dialer', { lowest: 2, highest: 3 }, { lowest: 3, highest: 5 }, 3, /^$/],
+    ['an older acceptor', { lowest: 3, highest: 5 }, { lowest: 1, highest: 4 }, 4, /^$/],
+    [
+      'a dialer that is too old',
+      { lowest: 1, highest: 2 },
+      { lowest: 3, highest: 5 },
+      undefined,
+      /broker-1 speaks versions 1 to 2 .* broker-2 3 to 5: upgrade broker-1$/,
+    ],
+    [
+      'an acceptor that is too old',
+      { lowest: 6, highest: 7 },
+      { lowest: 3, highest: 5 },
+      undefined,
+      /broker-1 speaks versions 6 to 7 .* broker-2 3 to 5: upgrade broker-2$/,
+    ],
+  ])(
+    'S36: of %s, the highest common version is spoken, or both sides say what to upgrade',
+    (_name, mine, theirs, spoken, reason) => {
+      const { dialer, acceptor, claimed } = shakeHands({ dialerProtocols: mine, acceptorProtocols: theirs })
+      expect([dialer?.protocol, acceptor?.protocol]).toEqual([spoken, spoken])
+      expect(dialer?.refused?.reason ?? '').toMatch(reason)
+      expect(acceptor?.refused?.reason ?? '').toMatch(reason)
+      // So that the status of the acceptor can say who it is that does not fit.
+      expect(claimed.acceptor).toEqual({ name: 'broker-1', address: '10.0.0.1:61619' })
+    },
+  )
+
+  test('S36: a build of before there were levels is told so, whatever else it does not say', () => {
     const acceptor = new Handshake('acceptor', acceptorSelf, '', Buffer.alloc(32))
-    const hello = helloOf({ minimumVersion: minimum, maximumVersion: maximum })
-    const { refused } = acceptor.receive(FrameType.hello, hello)
-    expect(refused?.reason).toContain(`${minimum} to ${maximum}, this broker 1`)
+    const { bootId, replicas, levels, level, ...old } = dialerSelf
+    const hello = {
+      protocol: 'LevelMQ replication',
+      minimumVersion: 1,
+      maximumVersion: 1,
+      ...old,
+      nonce: '00',
+    }
+    const { refused } = acceptor.receive(FrameType.hello, Buffer.from(JSON.stringify(hello)))
+    expect(refused?.reason).toMatch(/broker-1 speaks versions 1 to 1 .*: upgrade broker-1/)
+    expect([bootId, replicas, levels, level]).toHaveLength(4)
   })
 
-  test('S36: a peer of a range that holds this version is taken', () => {
-    const acceptor = new Handshake('acceptor', acceptorSelf, '', Buffer.alloc(32))
-    const hello = helloOf({ minimumVersion: 1, maximumVersion: 7 })
-    expect(acceptor.receive(FrameType.hello, hello).refused).toBeUndefined()
+  test.each<[string, Partial<NodeIdentity>, Partial<NodeIdentity>, RegExp | undefined]>([
+    ['both support it', { level: 2 }, { level: 1 }, undefined],
+    [
+      'the dialer is too old',
+      { levels: { lowest: 1, highest: 1 }, level: 1 },
+      { level: 2 },
+      /cluster of broker-2 uses level 2 .* broker-1 supports levels 1 to 1: start broker-1 with a newer release/,
+    ],
+    [
+      'the acceptor is too old, and blank',
+      { levels: { lowest: 3, highest: 4 }, level: 3 },
+      { level: undefined, clusterUuid: undefined },
+      /cluster of broker-1 uses level 3 .* broker-2 supports levels 1 to 2: start broker-2 with a newer release/,
+    ],
+    [
+      'the dialer is too new',
+      { levels: { lowest: 3, highest: 4 }, level: undefined, clusterUuid: undefined },
+      {},
+      /uses level 1 .* broker-1 supports levels 3 to 4: raise the cluster to level 3 before broker-1 joins/,
+    ],
+  ])("S36: the cluster's level, and %s", (_name, mine, theirs, reason) => {
+    const { dialer, acceptor } = shakeHands({ dialer: mine, acceptor: theirs })
+    for (const side of [dialer, acceptor]) {
+      if (reason === undefined) expect(side?.peer).toBeDefined()
+      else expect(side?.refused?.reason).toMatch(reason)
+    }
   })
 
   test('proof: recorded from an earlier handshake, it is refused in a later one', () => {
@@ -174,10 +241,20 @@ describe('handshake', () => {
     shakeHands({ seen: (from, frame) => from === 'dialer' && frames.push(frame) })
     const [hello, proof] = frames as [Frame, Frame]
     const said = JSON.parse(hello.body.toString()) as Record<string, unknown>
-    for (const field of ['nodeId', 'storeUuid', 'clusterUuid', 'brokerName', 'name', 'address']) {
+    const numbers: Record<string, number> = {
+      replicas: 5,
+      lowestLevel: 0,
+      highestLevel: 3,
+      level: 2,
+      minimumVersion: 1,
+      maximumVersion: 9,
+    }
+    const texts = ['nodeId', 'storeUuid', 'clusterUuid', 'brokerName', 'name', 'address', 'bootId']
+    for (const field of [...texts, ...Object.keys(numbers)]) {
       // In transit the group and the cluster can only be replaced by ones that the acceptor takes.
       const other =
-        field === 'clusterUuid' ? null : field === 'brokerName' ? 'group ' : `other-${said[field]}`
+        numbers[field] ??
+        (field === 'clusterUuid' ? null : field === 'brokerName' ? 'group ' : `other-${said[field]}`)
       const self = field === 'brokerName' ? { ...acceptorSelf, brokerName: 'group ' } : acceptorSelf
       const acceptor = new Handshake('acceptor', self, 'secret', Buffer.alloc(32, 2))
       acceptor.receive(FrameType.hello, Buffer.from(JSON.stringify({ ...said, [field]: other })))
@@ -224,9 +301,15 @@ describe('handshake', () => {
     ['the magic of another protocol', frameText(FrameType.hello, { protocol: 'something else' })],
     ['a hello without a nonce', frameText(FrameType.hello, { ...helloFields({}), nonce: undefined })],
     [
-      'a hello with a name of a megabyte',
-      frameText(FrameType.hello, { ...helloFields({}), name: 'x'.repeat(2 ** 14 - 600) }),
+      'a hello with a name that is too long',
+      frameText(FrameType.hello, { ...helloFields({}), name: 'x'.repeat(300) }),
     ],
+    [
+      'X1: a hello of more than 4 KiB',
+      frameText(FrameType.hello, { ...helloFields({}), more: 'x'.repeat(4096) }),
+    ],
+    ['a hello without levels', frameText(FrameType.hello, { ...helloFields({}), lowestLevel: undefined })],
+    ['a hello with half a version', frameText(FrameType.hello, helloFields({ maximumVersion: 2.5 }))],
     ['a refusal without a reason', frameText(FrameType.refuse, {})],
   ])('foreign bytes: %s is a FrameFault', (_name, bytes) => {
     const acceptor = new Handshake('acceptor', acceptorSelf, '', Buffer.alloc(32))
@@ -264,12 +347,19 @@ function shakeHands(parts: {
   readonly acceptorToken?: string
   readonly dialerNonce?: number
   readonly acceptorNonce?: number
+  readonly dialerProtocols?: ProtocolRange
+  readonly acceptorProtocols?: ProtocolRange
   readonly objector?: 'dialer' | 'acceptor'
   readonly seen?: (from: 'dialer' | 'acceptor', frame: Frame) => void
-}): { dialer: HandshakeResult | undefined; acceptor: HandshakeResult | undefined } {
+}): {
+  dialer: HandshakeResult | undefined
+  acceptor: HandshakeResult | undefined
+  proven: { acceptor: NodeIdentity | undefined }
+  claimed: { acceptor: Claim | undefined }
+} {
   const { dialerToken = 'secret', acceptorToken = 'secret', dialerNonce = 1, acceptorNonce = 2 } = parts
   const objectionOf = (side: 'dialer' | 'acceptor') => () =>
-    parts.objector === side ? 'seen elsewhere' : undefined
+    parts.objector === side ? { kind: 'clone' as const, reason: 'seen elsewhere' } : undefined
   const sides = {
     dialer: new Handshake(
       'dialer',
@@ -277,6 +367,7 @@ function shakeHands(parts: {
       dialerToken,
       Buffer.alloc(32, dialerNonce),
       objectionOf('dialer'),
+      parts.dialerProtocols,
     ),
     acceptor: new Handshake(
       'acceptor',
@@ -284,6 +375,7 @@ function shakeHands(parts: {
       acceptorToken,
       Buffer.alloc(32, acceptorNonce),
       objectionOf('acceptor'),
+      parts.acceptorProtocols,
     ),
   }
   const ended: { dialer?: HandshakeResult; acceptor?: HandshakeResult } = {}
@@ -296,7 +388,12 @@ function shakeHands(parts: {
     for (const frame of framesIn(result.send)) under.push({ from: to, frame })
     if (result.peer !== undefined || result.refused !== undefined) ended[to] = result
   }
-  return { dialer: ended.dialer, acceptor: ended.acceptor }
+  const { acceptor } = sides
+  return {
+    ...{ dialer: ended.dialer, acceptor: ended.acceptor },
+    proven: { acceptor: acceptor.proven },
+    claimed: { acceptor: acceptor.claimed },
+  }
 }
 
 interface Flight {
@@ -314,9 +411,11 @@ function framesIn(chunks: readonly Buffer[]): Frame[] {
 function helloFields(fields: Record<string, unknown>): Record<string, unknown> {
   return {
     protocol: 'LevelMQ replication',
-    minimumVersion: 1,
-    maximumVersion: 1,
+    minimumVersion: 2,
+    maximumVersion: 2,
     ...dialerSelf,
+    lowestLevel: 1,
+    highestLevel: 2,
     nonce: '00',
     ...fields,
   }

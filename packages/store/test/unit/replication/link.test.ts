@@ -55,6 +55,10 @@ function congested(): { readonly link: Link; readonly connection: CongestedConne
     clusterUuid: undefined,
     name: 'b',
     address: 'h:1',
+    bootId: 'boot-n',
+    replicas: 3,
+    levels: { lowest: 1, highest: 1 },
+    level: undefined,
   }
   const link = new Link(
     connection,

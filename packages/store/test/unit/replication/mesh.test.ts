@@ -1,8 +1,8 @@
 import { SeededRandom, VirtualClock, VirtualNetwork } from '@levelmq/testkit'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { Connection } from '../../../src/io/network.ts'
+import type { Address, Connection, Listener, Network } from '../../../src/io/network.ts'
 import { encodeJsonFrame, encodeMessage, FrameType } from '../../../src/replication/frame.ts'
-import { Handshake, type NodeIdentity } from '../../../src/replication/handshake.ts'
+import { Handshake, type NodeIdentity, type ProtocolRange } from '../../../src/replication/handshake.ts'
 import { Mesh, parseAddress } from '../../../src/replication/mesh.ts'
 
 describe('mesh', () => {
@@ -23,11 +23,28 @@ describe('mesh', () => {
     expect(clock.pendingTimers).toBe(0)
   })
 
-  async function started(port: number, changes: Partial<NodeIdentity> & { token?: string } = {}) {
+  async function started(port: number, changes: NodeChanges = {}) {
     const node = new Node(port, changes, network, clock)
     nodes.push(node)
     await node.mesh.listen()
     return node
+  }
+
+  /** What members do by themselves all the time, until something is the case. */
+  async function ticked(condition: () => boolean, ...members: Node[]): Promise<void> {
+    for (let turn = 0; turn < 500 && !condition(); turn++) {
+      await clock.run(10)
+      for (const { mesh } of members) mesh.tick(clock.monotonicMs())
+    }
+    expect(condition()).toBe(true)
+  }
+
+  /** Each tells those that it has a link to of its links. */
+  function gossip(...members: Node[]): void {
+    for (const from of members) {
+      const told = from.mesh.known()
+      for (const to of members) if (from.up.includes(to.nodeId)) to.mesh.heard(from.nodeId, told)
+    }
   }
 
   function all(...members: Node[]): void {
@@ -69,7 +86,7 @@ describe('mesh', () => {
     one.mesh.drop('node-1002', 'for a test')
     await clock.run(10)
     expect(one.peer(1002)).toMatchObject({ connected: false, reason: 'for a test' })
-    expect(two.peer(1001)).toMatchObject({ connected: false, reason: 'connection closed by the peer' })
+    expect(two.peer(1001)).toMatchObject({ connected: false, reason: 'refused by the peer: for a test' })
     await clock.run(1000)
     expect(one.events).toEqual(['up node-1002', 'down node-1002', 'up node-1002'])
     expect(two.events).toEqual(['up node-1001', 'down node-1001', 'up node-1001'])
@@ -86,11 +103,39 @@ describe('mesh', () => {
     two.mesh.tick(clock.monotonicMs())
   })
 
-  test('restart: a newer link of the same node at the same address replaces the older', async () => {
+  test('restart: a process whose links are closed is replaced by its successor at once', async () => {
     const [one, two] = [await started(1001), await started(1002)]
     all(one, two)
     await clock.run(100)
-    // As after a loss of power: the peer knows nothing of its old connection, and ours is still open.
+    await one.mesh.close()
+    const again = await started(1001, { bootId: 'boot-1001-b' })
+    again.mesh.setPeers(['h:1002'])
+    await clock.run(1)
+    expect(two.events).toEqual(['up node-1001', 'down node-1001', 'up node-1001'])
+    expect(two.worst).toBe('info')
+  })
+
+  test('restart: a half-open link of a process that is gone makes room for its successor in bounded time', async () => {
+    const [one, two] = [await started(1001), await started(1002)]
+    all(one, two)
+    await clock.run(100)
+    // As after a loss of power: nothing comes from it any more, and nothing arrives.
+    one.network.freeze()
+    const again = new Node(1001, { bootId: 'boot-1001-b' }, network, clock)
+    nodes.push(again)
+    again.mesh.setPeers(['h:1002'])
+    const fromMs = clock.monotonicMs()
+    await ticked(() => again.up.length === 1, two)
+    expect(clock.monotonicMs() - fromMs).toBeLessThan(1700)
+    expect(two.events).toEqual(['up node-1001', 'down node-1001', 'up node-1001'])
+    expect(two.mesh.peers()).toHaveLength(1)
+    expect(two.worst).toBe('info')
+  })
+
+  test('restart: a newer link of the same process replaces the older at once', async () => {
+    const [one, two] = [await started(1001), await started(1002)]
+    all(one, two)
+    await clock.run(100)
     const again = new Node(1001, {}, network, clock)
     nodes.push(again)
     again.mesh.setPeers(['h:1002'])
@@ -137,10 +182,235 @@ describe('mesh', () => {
     expect(two.events).toEqual(['up node-1001'])
     expect(copy.events).toEqual([])
     expect(two.peer(1003)).toMatchObject({ connected: false, refused: true })
-    expect(two.peer(1003)?.reason).toMatch(/already connected from h:1001: a copied directory/)
+    expect(two.peer(1003)?.reason).toMatch(/already connected from h:1001: .* A copied directory/)
     expect(copy.peer(1002)).toMatchObject({ connected: false, refused: true })
-    expect(copy.peer(1002)?.reason).toMatch(/already connected from h:1001: a copied directory/)
+    expect(copy.peer(1002)?.reason).toMatch(/already connected from h:1001: .* A copied directory/)
     expect(one.peer(1003)?.reason).toMatch(/same store/)
+  })
+
+  test.each<[string, Partial<NodeIdentity>, RegExp]>([
+    [
+      'a copied directory',
+      { nodeId: 'node-1001', storeUuid: 'store-1001' },
+      /both have the store store-1001/,
+    ],
+    [
+      'another store with the same nodeId',
+      { nodeId: 'node-1001' },
+      /both have the nodeId "node-1001", with diff/,
+    ],
+    ['another node', {}, /they have one address.*connectUrl/],
+  ])(
+    'T8, N38: of two processes at one address the second, %s, is refused on both sides as long as the first lives',
+    async (_name, changes, reason) => {
+      const [one, two] = [await started(1001), await started(1002)]
+      all(one, two)
+      await clock.run(100)
+      // Behind the same name, on another machine: it can call, and be called by nobody.
+      const second = new Node(
+        1001,
+        { nodeId: 'node-b', storeUuid: 'store-b', name: 'second', ...changes, bootId: 'boot-b' },
+        network,
+        clock,
+      )
+      nodes.push(second)
+      second.mesh.setPeers(['h:1002'])
+      for (let turn = 0; turn < 100; turn++) {
+        await clock.run(100)
+        two.mesh.tick(clock.monotonicMs())
+        one.mesh.broadcast([encodeJsonFrame(FrameType.info, {})])
+      }
+      expect(two.events).toEqual(['up node-1001'])
+      expect(second.events).toEqual([])
+      const [first, refused, ...more] = two.mesh.peers()
+      expect(first).toMatchObject({ connected: true, identity: { bootId: 'boot-1001' } })
+      expect(refused).toMatchObject({
+        connected: false,
+        refused: true,
+        identity: { name: 'second', bootId: 'boot-b' },
+      })
+      expect(refused?.reason).toMatch(reason)
+      expect(more).toEqual([])
+      expect(second.peer(1002)).toMatchObject({ connected: false, refused: true })
+      expect(second.peer(1002)?.reason).toMatch(reason)
+      for (const side of [two, second]) {
+        const errors = side.logged.filter((line) => reason.test(line))
+        expect(errors).toHaveLength(1)
+        expect(side.worst).toBe('error')
+      }
+
+      // Gone for good, it is not shown for ever; and when the first one goes, the second takes its place.
+      await one.mesh.close()
+      await clock.run(200)
+      expect(two.events.slice(1)).toEqual(['down node-1001', `up ${changes.nodeId ?? 'node-b'}`])
+      await second.mesh.close()
+      await clock.run(4000)
+      expect(two.mesh.peers()).toHaveLength(1)
+    },
+  )
+
+  test('T8: of two processes that each reached another member first, the one started later is let go', async () => {
+    const [two, three] = [await started(1002), await started(1003)]
+    all(two, three)
+    const identity = { nodeId: 'node-x', storeUuid: 'store-x' }
+    const elder = await started(1001, { ...identity, bootId: 'boot-1' })
+    const copy = await started(1004, { ...identity, bootId: 'boot-2' })
+    elder.mesh.setPeers(['h:1003'])
+    two.mesh.setPeers(['h:1003', 'h:1004'])
+    await clock.run(100)
+    expect([two.up, three.up]).toEqual([
+      ['node-1003', 'node-x'],
+      ['node-1002', 'node-x'],
+    ])
+    gossip(two, three)
+    await clock.run(100)
+    expect(two.events.at(-1)).toBe('down node-x')
+    expect(three.up).toEqual(['node-1002', 'node-x'])
+    for (const node of [two, copy])
+      expect(node.peer(node === two ? 1004 : 1002)?.reason).toMatch(
+        /started before it, is connected to node-1003 from h:1001/,
+      )
+    expect([two.worst, copy.worst]).toEqual(['error', 'error'])
+
+    // Nobody speaks of the first one any more: the second is taken.
+    await elder.mesh.close()
+    await clock.run(10)
+    gossip(two, three)
+    await clock.run(200)
+    expect(two.events.at(-1)).toBe('up node-x')
+  })
+
+  test('T8: what a member said long ago of a process does not keep its successor out', async () => {
+    const [two, three] = [await started(1002), await started(1003)]
+    all(two, three)
+    const elder = await started(1001, { bootId: 'boot-1' })
+    elder.mesh.setPeers(['h:1003'])
+    await clock.run(100)
+    gossip(three, two)
+    await clock.run(1500)
+    await elder.mesh.close()
+    const next = await started(1001, { bootId: 'boot-2' })
+    next.mesh.setPeers(['h:1002'])
+    await clock.run(50)
+    expect(two.peer(1001)).toMatchObject({ connected: true, identity: { bootId: 'boot-2' } })
+    expect(two.worst).toBe('info')
+  })
+
+  test('T8: a process that another one like it is seen of says so itself', async () => {
+    const [one, two] = [await started(1001), await started(1002, { bootId: 'boot-9' })]
+    all(one, two)
+    await clock.run(100)
+    for (let count = 0; count < 3; count++)
+      two.mesh.heard('node-1001', [{ nodeId: 'node-1002', bootId: 'boot-8', address: 'h:9', silentMs: 5 }])
+    expect(
+      two.logged.filter((line) => /another process of node "node-1002".* from h:9/.test(line)),
+    ).toHaveLength(1)
+    expect(two.worst).toBe('error')
+  })
+
+  test('introduction: a member whose address nobody was told joins by itself, and comes to know all', async () => {
+    const [one, two, three] = [await started(1001), await started(1002), await started(1003)]
+    one.mesh.setPeers(['h:1002'])
+    two.mesh.setPeers(['h:1001'])
+    await clock.run(500)
+    // Told of one of the two only, whose address is the lower one: that one has to call.
+    three.mesh.setPeers(['h:1001'])
+    await clock.run(1400)
+    expect(three.up).toEqual(['node-1001'])
+    for (let turn = 0; turn < 3; turn++) {
+      gossip(one, two, three)
+      await clock.run(100)
+    }
+    expect(three.up).toEqual(['node-1001', 'node-1002'])
+    expect(two.up).toEqual(['node-1001', 'node-1003'])
+    // One link for each pair, and nothing to worry about.
+    expect(network.openEnds).toBe(6)
+    expect([one.worst, two.worst, three.worst]).toEqual(['info', 'info', 'info'])
+    expect(two.peer(1003)).toMatchObject({ connected: true, protocol: 2 })
+  })
+
+  test('W27: a member that cannot be called back is told so, and shown by the one that cannot call', async () => {
+    const one = await started(1001)
+    const hidden = new Node(1002, {}, network, clock)
+    nodes.push(hidden)
+    hidden.mesh.setPeers(['h:1001'])
+    await clock.run(4000)
+    expect(one.peer(1002)).toMatchObject({ connected: false, refused: false })
+    expect(one.peer(1002)?.reason).toContain('ECONNREFUSED')
+    expect(hidden.peer(1001)?.reason).toMatch(
+      /knows of this broker at h:1002, and has not called it.*connectUrl/,
+    )
+  })
+
+  test('told: an address that nobody speaks of any more is let go, a configured one never', async () => {
+    const one = await started(1001)
+    one.mesh.setPeers(['h:1002'])
+    one.mesh.heard('node-1002', [{ nodeId: 'node-1003', bootId: 'b', address: 'h:1003', silentMs: 0 }])
+    await clock.run(1000)
+    expect(one.mesh.peers().map(({ address }) => address)).toEqual(['h:1002', 'h:1003'])
+    await clock.run(60_000)
+    one.mesh.tick(clock.monotonicMs())
+    expect(one.mesh.peers().map(({ address }) => address)).toEqual(['h:1002'])
+  })
+
+  test('X2: however many addresses members tell, no more are kept than clusters have', async () => {
+    const one = await started(1001)
+    for (let teller = 0; teller < 20; teller++) {
+      one.mesh.heard(
+        `node-${teller}`,
+        Array.from({ length: 20 }, (_, place) => ({
+          nodeId: `node-${teller}-${place}`,
+          bootId: 'b',
+          address: `h${teller}:${2000 + place}`,
+          silentMs: 0,
+        })),
+      )
+    }
+    expect(one.mesh.peers().length).toBeLessThanOrEqual(24)
+    await clock.run(100)
+  })
+
+  test('S36: members of releases that do not speak a common protocol show each other refused, and why', async () => {
+    const [old, one] = [
+      await started(1002, { protocols: { lowest: 1, highest: 2 } }),
+      await started(1001, { protocols: { lowest: 3, highest: 4 } }),
+    ]
+    all(old, one)
+    await clock.run(2000)
+    for (const [node, port] of [
+      [old, 1001],
+      [one, 1002],
+    ] as const) {
+      expect(node.peer(port)).toMatchObject({ connected: false, refused: true })
+      expect(node.peer(port)?.reason).toMatch(/b-1002.* 1 to 2.*upgrade b-1002$|upgrade b-1002/)
+      expect(node.logged.filter((line) => line.includes('upgrade b-1002'))).toHaveLength(1)
+    }
+  })
+
+  test("S36: members of neighbouring releases speak the older one's protocol; one of a lower level is refused", async () => {
+    const [one, two, three] = [
+      await started(1001, {
+        protocols: { lowest: 2, highest: 4 },
+        levels: { lowest: 1, highest: 2 },
+        level: 2,
+      }),
+      await started(1002, {
+        protocols: { lowest: 2, highest: 3 },
+        levels: { lowest: 2, highest: 2 },
+        level: 2,
+      }),
+      await started(1003, { clusterUuid: undefined, level: undefined }),
+    ]
+    all(one, two, three)
+    await clock.run(2000)
+    expect([one.peer(1002)?.protocol, two.peer(1001)?.protocol]).toEqual([3, 3])
+    for (const node of [one, two]) {
+      expect(node.peer(1003)).toMatchObject({ connected: false, refused: true })
+      expect(node.peer(1003)?.reason).toMatch(
+        /uses level 2 .*b-1003 supports levels 1 to 1: start b-1003 with a newer release/,
+      )
+      expect(three.peer(node === one ? 1001 : 1002)?.reason).toMatch(/start b-1003 with a newer release/)
+    }
   })
 
   test('strangers: garbage ends its own connection only, with a line in the log', async () => {
@@ -252,35 +522,51 @@ function identityOf(port: number, changes: Partial<NodeIdentity>): NodeIdentity 
     clusterUuid: 'cluster',
     name: `b-${port}`,
     address: `h:${port}`,
+    bootId: `boot-${port}`,
+    replicas: 3,
+    levels: { lowest: 1, highest: 1 },
+    level: 1,
     ...changes,
   }
 }
+
+type NodeChanges = Partial<NodeIdentity> & { token?: string; protocols?: ProtocolRange }
 
 /** A mesh, and what it reported. */
 class Node {
   readonly mesh: Mesh
   readonly address: string
+  readonly nodeId: string
+  readonly network: FreezingNetwork
   readonly events: string[] = []
   readonly frames: string[] = []
   readonly logged: string[] = []
+  /** Levels of what was logged. */
+  readonly levels = new Set<string>()
 
   constructor(
     port: number,
-    { token = 'secret', ...changes }: Partial<NodeIdentity> & { token?: string },
+    { token = 'secret', protocols, ...changes }: NodeChanges,
     network: VirtualNetwork,
     clock: VirtualClock,
   ) {
     this.address = `h:${port}`
+    this.network = new FreezingNetwork(network)
+    const identity = identityOf(port, changes)
+    this.nodeId = identity.nodeId
     this.mesh = new Mesh(
-      { bind: { host: 'h', port }, address: this.address, securityToken: token, silenceMs: 3000 },
-      { network, clock, random: new SeededRandom(port) },
-      () => identityOf(port, changes),
+      { bind: { host: 'h', port }, address: this.address, securityToken: token, silenceMs: 3000, protocols },
+      { network: this.network, clock, random: new SeededRandom(port) },
+      () => identity,
       {
         peerUp: (peer) => this.events.push(`up ${peer.nodeId}`),
         peerDown: (peer) => this.events.push(`down ${peer.nodeId}`),
         frame: (peer, type) => this.frames.push(`${type} from ${peer.nodeId}`),
         changed: () => undefined,
-        log: (_level, message) => this.logged.push(message),
+        log: (level, message) => {
+          this.levels.add(level)
+          this.logged.push(message)
+        },
       },
     )
   }
@@ -293,8 +579,52 @@ class Node {
       .sort()
   }
 
+  /** The worst level that anything was logged with. */
+  get worst(): string {
+    return ['error', 'warn'].find((level) => this.levels.has(level)) ?? 'info'
+  }
+
   peer(port: number) {
     return this.mesh.peers().find(({ address }) => address === `h:${port}`)
+  }
+}
+
+/** A network of which a node can fall silent: its connections stay open, and nothing goes either way. */
+class FreezingNetwork implements Network {
+  readonly #network: VirtualNetwork
+  #frozen = false
+
+  constructor(network: VirtualNetwork) {
+    this.#network = network
+  }
+
+  freeze(): void {
+    this.#frozen = true
+  }
+
+  listen(bind: Address, accept: (connection: Connection) => void): Promise<Listener> {
+    return this.#network.listen(bind, (connection) => accept(this.#freezing(connection)))
+  }
+
+  async connect(to: Address): Promise<Connection> {
+    if (this.#frozen) throw new Error('frozen')
+    return this.#freezing(await this.#network.connect(to))
+  }
+
+  #freezing(connection: Connection): Connection {
+    return {
+      remoteAddress: connection.remoteAddress,
+      bufferedBytes: 0,
+      handle: (handler) =>
+        connection.handle({
+          data: (chunk) => this.#frozen || handler.data(chunk),
+          drained: () => handler.drained(),
+          closed: (cause) => handler.closed(cause),
+        }),
+      write: (chunks) => this.#frozen || connection.write(chunks),
+      end: () => connection.end(),
+      destroy: () => connection.destroy(),
+    }
   }
 }
 

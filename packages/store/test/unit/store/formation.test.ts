@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest'
-import { foundingVoters } from '../../../src/formation.ts'
+import { foundingObstacle, foundingVoters } from '../../../src/formation.ts'
 import type { NodeIdentity } from '../../../src/replication/handshake.ts'
 
 /** `name` is a blank store; `name@cluster` one of a cluster. */
-function node(text: string): NodeIdentity {
+function node(text: string, replicas = 3): NodeIdentity {
   const [nodeId = '', clusterUuid] = text.split('@')
   return {
     brokerName: 'group',
@@ -12,6 +12,10 @@ function node(text: string): NodeIdentity {
     clusterUuid,
     name: nodeId,
     address: `${nodeId}:1`,
+    bootId: `boot-${nodeId}`,
+    replicas,
+    levels: { lowest: 1, highest: 1 },
+    level: clusterUuid === undefined ? undefined : 1,
   }
 }
 
@@ -29,27 +33,47 @@ describe('founding (S26)', () => {
     ['five', 'a', ['e', 'd', 'c', 'b'], 5, ['a', 'b', 'c', 'd', 'e']],
     ['one replica needs nobody', 'a', [], 1, ['a']],
   ])('%s', (_name, self, peers, replicas, founders) => {
-    expect(foundingVoters(node(self), peers.map(node), replicas)?.map(({ nodeId }) => nodeId)).toEqual(
-      founders,
+    const voters = foundingVoters(
+      node(self, replicas),
+      peers.map((peer) => node(peer, replicas)),
     )
+    expect(voters?.map(({ nodeId }) => nodeId)).toEqual(founders)
   })
 
   test('voters are named with the stores they have now (S23)', () => {
-    expect(foundingVoters(node('a'), [node('b')], 2)).toEqual([
+    expect(foundingVoters(node('a', 2), [node('b', 2)])).toEqual([
       { nodeId: 'a', storeUuid: 'store-a' },
       { nodeId: 'b', storeUuid: 'store-b' },
     ])
   })
 
   test('of one set of blank nodes that all see each other exactly one founds', () => {
-    const nodes = ['n3', 'n1', 'n2'].map(node)
+    const nodes = ['n3', 'n1', 'n2'].map((name) => node(name))
     const founders = nodes.filter((self) =>
       foundingVoters(
         self,
         nodes.filter((other) => other !== self),
-        3,
       ),
     )
     expect(founders.map(({ nodeId }) => nodeId)).toEqual(['n1'])
+  })
+
+  test('S35: those who are to found it have to agree on replicas, and the one that differs is named', () => {
+    const peers = [node('b', 3), node('c', 5)]
+    expect(foundingVoters(node('a', 3), peers)).toBeUndefined()
+    expect(foundingObstacle(node('a', 3), peers)).toMatch(/set replicas .* 3 for a and 5 for c/)
+    // Nor by the one that waits for more.
+    const four = ['a', 'b', 'd', 'e'].map((name) => node(name, 3))
+    expect(foundingVoters(node('0', 5), four)).toBeUndefined()
+  })
+
+  test('S35: with more stores than replicas it is said who they are', () => {
+    const peers = ['b', 'c', 'd'].map((name) => node(name))
+    expect(foundingObstacle(node('a'), peers)).toMatch(/no more than 3 .* 4 are here \(a, b, c, d\)/)
+    expect(foundingObstacle(node('a'), peers.slice(1))).toBeUndefined()
+  })
+
+  test('S26: to a blank store that has met a cluster, replicas are no obstacle', () => {
+    expect(foundingObstacle(node('a', 5), [node('b@x', 3), node('c', 3)])).toBeUndefined()
   })
 })

@@ -10,6 +10,7 @@ const said = {
   info: { brokerName: 'b1' },
   electionReason: 'timeout',
   slaves: [{ nodeId: 'n2', state: 'in sync', lag: 0 }],
+  links: [{ nodeId: 'n2', bootId: 'boot', address: 'h:1', silentMs: 3 }],
 }
 
 describe('members', () => {
@@ -34,6 +35,23 @@ describe('members', () => {
     expect(parseMemberInfo({ ...said, slaves })?.slaves).toEqual(said.slaves)
     const many = Array.from({ length: 100 }, () => said.slaves[0])
     expect(parseMemberInfo({ ...said, slaves: many })?.slaves).toHaveLength(16)
+  })
+
+  test('X2: of its links only those that are some are taken, and not without end', () => {
+    const [link] = said.links
+    const wrong = [
+      null,
+      { ...link, address: 'h' },
+      { ...link, address: 'h:0' },
+      { ...link, address: 'a b:1' },
+      { ...link, address: `${'h'.repeat(600)}:1` },
+      { ...link, bootId: '' },
+      { ...link, silentMs: '3' },
+    ]
+    expect(parseMemberInfo({ ...said, links: [...wrong, link] })?.links).toEqual(said.links)
+    const many = Array.from({ length: 100 }, () => link)
+    expect(parseMemberInfo({ ...said, links: many })?.links).toHaveLength(24)
+    expect(parseMemberInfo({ ...said, links: 'none' })?.links).toEqual([])
   })
 
   test('S23: a voter is a node together with its store', () => {
