@@ -7,7 +7,9 @@ import type { MessageIndex } from './message-index/message-index.ts'
 /** Appended and not yet applied bytes kept in memory; beyond, the log is read back. */
 const maxKeptBytes: number = 32 * 1024 * 1024
 /** Changes in the overlay that bring a checkpoint before its time. */
-const maxPendingChanges = 200_000
+const maxPendingChanges = 100_000
+/** Changes above which producers wait for the checkpoint under way. */
+const crowdedChanges = 150_000
 const readBytes: number = 4 * 1024 * 1024
 /** How long a wish for a checkpoint waits for others. */
 const hastenedMs = 100
@@ -68,6 +70,14 @@ export class Applier {
     this.#checkpointed = parts.checkpointed
     this.#report = parts.failed
     this.#commitIndex = parts.index.appliedIndex
+  }
+
+  /**
+   * More changes come in than a checkpoint takes to LevelDB: the memory they take would only grow, the batch of the next
+   * checkpoint with it. Only while one is being written, so that a full disk, which keeps it from that, stops nobody.
+   */
+  get crowded(): boolean {
+    return this.#checkpointing !== undefined && this.#index.pendingChanges >= crowdedChanges
   }
 
   /** Whether everything committed is applied. */

@@ -92,6 +92,7 @@ export class Replica {
   tick(): void {
     this.#run(this.core.tick(this.#clock.monotonicMs()))
     this.#offerLease()
+    this.#offerRoom()
     // A disk that is busy for longer than a tick is slow, and the own disk is only one of the voters: go on without it.
     if (this.builder.count > 0 && !this.#stopped) this.#seal()
   }
@@ -161,7 +162,7 @@ export class Replica {
   }
 
   hasRoom(): boolean {
-    const room = this.#heldBytes() < this.#roomBytes
+    const room = this.#heldBytes() < this.#roomBytes && !this.#applier.crowded
     if (!room) this.#roomWanted = true
     return room
   }
@@ -172,7 +173,7 @@ export class Replica {
   }
 
   #offerRoom(): void {
-    if (!this.#roomWanted || this.#heldBytes() >= this.#roomBytes / 2) return
+    if (!this.#roomWanted || this.#heldBytes() >= this.#roomBytes / 2 || this.#applier.crowded) return
     this.#roomWanted = false
     this.#host.drained()
   }

@@ -1,5 +1,5 @@
 import { MemoryIndex, VirtualClock } from '@levelmq/testkit'
-import { beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test, vi } from 'vitest'
 import { Applier } from '../../../src/applier.ts'
 import { syncPolicy } from '../../../src/consensus/sync-policy.ts'
 import type { Log } from '../../../src/journal/log.ts'
@@ -65,6 +65,25 @@ describe('group commit', () => {
     expect(rig.drained).toBe(1)
     expect(rig.session.hasRoom()).toBe(true)
   })
+
+  test('room: ends while a checkpoint is written and the index is far behind, and is offered again after it', async () => {
+    const pending = vi.spyOn(rig.index, 'pendingChanges', 'get').mockReturnValue(1_000_000)
+    const checkpoint = Promise.withResolvers<void>()
+    vi.spyOn(rig.index, 'checkpoint').mockReturnValue(checkpoint.promise)
+    expect(rig.session.hasRoom()).toBe(true)
+    rig.session.addQueue('q')
+    rig.clock.advance(0)
+    rig.sync()
+    expect(rig.session.hasRoom()).toBe(false)
+    rig.tick()
+    expect(rig.drained).toBe(0)
+    pending.mockReturnValue(0)
+    checkpoint.resolve()
+    await checkpoint.promise
+    rig.tick()
+    expect(rig.drained).toBe(1)
+    expect(rig.session.hasRoom()).toBe(true)
+  })
 })
 
 /** A replica that leads a cluster of one, on a log whose disk is synced by hand. */
@@ -103,6 +122,10 @@ class Rig {
     this.#durableIndex = this.#lastIndex
     this.#pendingBytes = 0
     this.#replica.durable(this.#durableIndex)
+  }
+
+  tick(): void {
+    this.#replica.tick()
   }
 
   #start(): void {
