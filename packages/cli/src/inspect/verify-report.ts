@@ -6,6 +6,7 @@ const colours: Record<Finding['meaning'], Colour> = {
   corrupt: 'red',
   'index rebuilt': 'yellow',
   'index wrong': 'red',
+  doubtful: 'red',
   mended: 'yellow',
   note: 'dim',
 }
@@ -17,6 +18,8 @@ const remedies: Record<Finding['meaning'], string> = {
     'index rebuilt: the index is damaged; the next start builds it anew from the journal. Nothing is lost.',
   'index wrong':
     'index wrong: a start would not put this right. Delete the directory "index": the next start builds it from the journal.',
+  doubtful:
+    'doubtful: the last write is damaged and may have been confirmed. The next start cuts it and gets it from the other members.',
   mended: 'mended: left by an interrupted write; the next start puts it right. Nothing that counted is lost.',
   note: '',
 }

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import type { EpochPromise } from '../consensus/promise-file.ts'
 import { StoreError } from '../errors.ts'
 import type { Disk } from '../io/disk.ts'
+import { cutNumberOf, newCutName } from '../journal/cut-file.ts'
 import { orDiskFailed } from '../journal/disk-failure.ts'
 import type { LogStart } from '../journal/log.ts'
 import { firstIndexOfName } from '../journal/segment.ts'
@@ -33,6 +34,7 @@ const journalNames: readonly string[] = [
   newStartName,
   truncationFileName,
   newTruncationName,
+  newCutName,
 ]
 
 /** Everything of a store but its journal and index. */
@@ -64,6 +66,12 @@ async function checkNames(disk: Disk, directory: string, findings: Findings): Pr
     if (!storeNames.includes(name)) findings.add('note', join(directory, name), 'is no file of a store')
   for (const name of await orDiskFailed('read', journal, disk.list(journal))) {
     if (firstIndexOfName(name) !== undefined || journalNames.includes(name)) continue
+    if (cutNumberOf(name) !== undefined) {
+      const what =
+        'keeps what an earlier start cut from the end of the log, though it may have been confirmed; delete it when nobody wants to look at it'
+      findings.add('note', join(journal, name), what)
+      continue
+    }
     findings.add('note', join(journal, name), 'is no file of a journal: nobody reads it')
   }
 }

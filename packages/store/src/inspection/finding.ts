@@ -5,10 +5,12 @@
  * - `index rebuilt`: the index is damaged, and the next start builds it anew from the journal. Nothing is lost.
  * - `index wrong`: the index contradicts the journal or cannot be used, and the next start would not put that right.
  *   Delete the directory `index`; the next start builds it anew.
+ * - `doubtful`: the last write is damaged, and nobody can tell whether it was durable. The next start cuts it; a member
+ *   of a cluster gets it from the others, and does not stand for election before. Without others it may be lost.
  * - `mended`: an interrupted write left it so; the next start puts it right, and nothing that counted is lost.
  * - `note`: worth knowing.
  */
-export type Meaning = 'corrupt' | 'index rebuilt' | 'index wrong' | 'mended' | 'note'
+export type Meaning = 'corrupt' | 'index rebuilt' | 'index wrong' | 'doubtful' | 'mended' | 'note'
 
 /** Something that is not as an orderly stop leaves it. */
 export interface Finding {

@@ -6,12 +6,12 @@ import type { LogStart } from '../journal/log.ts'
 import { firstIndexOfName, segmentPath } from '../journal/segment.ts'
 import { SegmentCursor } from '../journal/segment-cursor.ts'
 import type { ItemFault } from '../journal/segment-item.ts'
-import { surveyRest } from '../journal/segment-scan.ts'
+import { damagedMarksAt, surveyRest } from '../journal/segment-scan.ts'
 import { epochBefore, wholeLog } from '../journal/start-file.ts'
+import { judgeTail, type Position } from '../journal/tail-verdict.ts'
 
 const viewBytes = 1024 * 1024
-const batchMagic = Buffer.from('LMQB', 'latin1')
-const markMagic = Buffer.from('LMQS', 'latin1')
+const magics = ['LMQB', 'LMQS', 'LMQE'].map((text) => Buffer.from(text, 'latin1'))
 
 /** A segment file, as the walk meets it. */
 export interface WalkedSegment {
@@ -37,6 +37,13 @@ export type JournalEvent =
   | ({ readonly type: 'batch'; readonly header: BatchHeader; readonly bytes: Buffer } & Place)
   /** An intact sync mark. `lastIndex` is the record before it, which its durable index should be. */
   | ({ readonly type: 'mark'; readonly durableIndex: number; readonly lastIndex: number } & Place)
+  /** An intact end mark. `statedIndex` should be `lastIndex`, the record before it. */
+  | ({
+      readonly type: 'endMark'
+      readonly statedIndex: number
+      readonly epoch: number
+      readonly lastIndex: number
+    } & Place)
   /**
    * Something that was durable is damaged, gone, or not of this log. The walk goes on where it finds something sound.
    * Records `firstIndex` to `lastIndex` are concerned: none if `lastIndex` is one less, unknown if it is undefined.
@@ -48,12 +55,16 @@ export type JournalEvent =
       readonly firstIndex: number
       readonly lastIndex: number | undefined
     } & Place)
-  /** The unfinished last write: nothing behind `lastIndex` was ever durable. Recovery cuts it. */
+  /**
+   * The unfinished last write: nothing behind `lastIndex` was ever durable. Recovery cuts it. With `owed`, an intact end
+   * mark says that the write was whole, or nearly so: it may have been durable up to there (rule S27, class c).
+   */
   | ({
       readonly type: 'torn'
       readonly fault: JournalFault
       readonly bytes: number
       readonly lastIndex: number
+      readonly owed: Position | undefined
     } & Place)
   /** Bytes other than zero behind the end of a segment that another one follows. Nobody reads them. */
   | ({ readonly type: 'stray'; readonly bytes: number } & Place)
@@ -161,6 +172,9 @@ class JournalWalk {
       if (item.kind === 'mark') {
         const { durableIndex } = item
         yield { type: 'mark', segment, offset, durableIndex, lastIndex: this.#lastIndex }
+      } else if (item.kind === 'endMark') {
+        const { lastIndex: statedIndex, epoch } = item
+        yield { type: 'endMark', segment, offset, statedIndex, epoch, lastIndex: this.#lastIndex }
       } else if (item.kind === 'batch') {
         yield* this.#batch(reader, item.header, item.bytes)
       } else {
@@ -192,6 +206,12 @@ class JournalWalk {
   ): AsyncGenerator<JournalEvent, boolean> {
     const { segment, offset } = reader
     const lastIndex = this.#lastIndex
+    const marks = fault === 'version' ? 0 : await reader.damagedMarks(this.#chain)
+    if (marks > 0) {
+      yield { type: 'damage', segment, offset, fault, firstIndex: lastIndex + 1, lastIndex }
+      reader.skip(marks)
+      return false
+    }
     const isWhole = next !== undefined && lastIndex + 1 === next.firstIndex
     const rest = await reader.rest()
     const bytes = rest.dirtyEndOffset - offset
@@ -205,9 +225,11 @@ class JournalWalk {
         yield { type: 'end', segment, offset, lastIndex }
         return true
       }
-      // A group is begun after everything before it was synced, so with a mark behind it this was durable.
-      if (next === undefined && (rest.highestMark < lastIndex || this.#truncateTo !== undefined)) {
-        yield { type: 'torn', segment, offset, fault, bytes, lastIndex }
+      const verdict =
+        this.#truncateTo === undefined ? judgeTail(lastIndex, rest, 0) : ({ kind: 'torn' } as const)
+      if (next === undefined && verdict.kind !== 'proven') {
+        const owed = verdict.kind === 'doubtful' ? verdict.owed : undefined
+        yield { type: 'torn', segment, offset, fault, bytes, lastIndex, owed }
         yield { type: 'end', segment, offset, lastIndex }
         return true
       }
@@ -304,6 +326,10 @@ class SegmentReader {
     this.#cursor = new SegmentCursor(this.#file, this.segment.bytes, offset, viewBytes)
   }
 
+  damagedMarks(chain: Chain): Promise<number> {
+    return reading(damagedMarksAt(this.#file, this.segment.bytes, this.offset, chain))
+  }
+
   rest(): ReturnType<typeof surveyRest> {
     return reading(surveyRest(this.#file, this.offset, this.segment.bytes))
   }
@@ -324,14 +350,14 @@ class SegmentReader {
         const offset = at + found
         const item = await reading(new SegmentCursor(this.#file, this.segment.bytes, offset, 4096).item())
         const nextIndex =
-          item.kind === 'mark' ? item.durableIndex + 1 : item.kind === 'batch' ? item.header.firstIndex : 0
+          item.kind === 'batch' ? item.header.firstIndex : item.kind === 'fault' ? 0 : indexOfMark(item) + 1
         if (nextIndex >= fromIndex && nextIndex < belowIndex) return { offset, nextIndex }
         // The mark that closed the segment, or an intact one behind the last batch.
-        if (item.kind === 'mark' && nextIndex === belowIndex) return { offset, nextIndex }
+        if (item.kind !== 'batch' && nextIndex === belowIndex) return { offset, nextIndex }
       }
       if (seen.length < length || at + length >= this.segment.bytes) return undefined
       // A magic may lie across two views, so they overlap.
-      at += length - batchMagic.length + 1
+      at += length - 3
     }
     return undefined
   }
@@ -342,11 +368,16 @@ class SegmentReader {
   }
 }
 
+/** The last record before an intact mark. */
+function indexOfMark(
+  mark: { kind: 'mark'; durableIndex: number } | { kind: 'endMark'; lastIndex: number },
+): number {
+  return mark.kind === 'mark' ? mark.durableIndex : mark.lastIndex
+}
+
 function nextMagic(bytes: Buffer, from: number): number {
-  const batch = bytes.indexOf(batchMagic, from)
-  const mark = bytes.indexOf(markMagic, from)
-  if (batch < 0 || mark < 0) return Math.max(batch, mark)
-  return Math.min(batch, mark)
+  const places = magics.map((magic) => bytes.indexOf(magic, from)).filter((place) => place >= 0)
+  return places.length === 0 ? -1 : Math.min(...places)
 }
 
 async function reading<T>(outcome: Promise<T>): Promise<T> {

@@ -3,6 +3,7 @@ import { batchHeaderBytes, lastIndexOf } from '../journal/batch.ts'
 import type { EpochStart, LogStart } from '../journal/log.ts'
 import { RecordFault, readRecords } from '../journal/record.ts'
 import { wholeLog } from '../journal/start-file.ts'
+import { syncMarkBytes } from '../journal/sync-mark.ts'
 import { IndexFold } from '../message-index/fold.ts'
 import type { QueueInfo } from '../message-store.ts'
 import type { StoreIdentity } from '../store-identity.ts'
@@ -223,16 +224,38 @@ class Verification {
           this.#corrupt(path, what, event.offset, event.lastIndex + 1)
         }
         break
+      case 'endMark':
+        if (event.statedIndex !== event.lastIndex && !this.#broken) {
+          const what = `an end mark says that its group ends with record ${event.statedIndex}, behind record ${event.lastIndex}`
+          this.#corrupt(path, what, event.offset, event.lastIndex + 1)
+        }
+        break
       case 'damage':
-        // A damaged sync mark costs no record.
-        this.#broken ||= event.lastIndex !== event.firstIndex - 1
+        if (event.lastIndex === event.firstIndex - 1) {
+          const what = `a mark is damaged, which costs nothing: record ${event.firstIndex} follows it intact`
+          this.#findings.add('mended', path, what, event.offset, event.firstIndex)
+          break
+        }
+        this.#broken = true
         this.#corrupt(path, describeDamage(event), event.offset, event.firstIndex)
         break
       case 'torn':
         this.#torn(event)
         break
       case 'stray':
-        this.#corrupt(path, `${event.bytes} bytes behind the end of the segment should be zero`, event.offset)
+        if (event.bytes <= 3 * syncMarkBytes)
+          this.#findings.add(
+            'note',
+            path,
+            'a mark behind the last record of the segment is damaged',
+            event.offset,
+          )
+        else
+          this.#corrupt(
+            path,
+            `${event.bytes} bytes behind the end of the segment should be zero`,
+            event.offset,
+          )
         break
       case 'end':
         this.#bytesBefore += event.segment.bytes
@@ -267,8 +290,13 @@ class Verification {
     }
   }
 
-  #torn({ segment, offset, bytes, lastIndex, fault }: JournalEvent & { type: 'torn' }): void {
+  #torn({ segment, offset, bytes, lastIndex, fault, owed }: JournalEvent & { type: 'torn' }): void {
     if (lastIndex < this.#position) return // `#checkEnd` tells it.
+    if (owed !== undefined) {
+      const what = `the last write is damaged (${fault}) behind record ${lastIndex}, and was whole once, or torn in an unlucky order: records up to ${owed.index} may have been confirmed; the next start cuts ${bytes} bytes and gets them from the other members`
+      this.#findings.add('doubtful', segment.path, what, offset, lastIndex + 1)
+      return
+    }
     const what = `${bytes} bytes of an unfinished write (${fault}) behind record ${lastIndex}; the next start cuts them`
     this.#findings.add('mended', segment.path, what, offset, lastIndex + 1)
   }

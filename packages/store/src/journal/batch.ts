@@ -123,6 +123,11 @@ export function batchBytesAt(from: Buffer, at: number): number {
   return batchHeaderBytes + from.readUInt32LE(at + 28)
 }
 
+/** Epoch of the batch at `at`; the header has been checked before. */
+export function epochAt(from: Buffer, at: number): number {
+  return readUint53(from, at + 8)
+}
+
 /** First index of the batch at `at`; the header has been checked before. */
 export function firstIndexAt(from: Buffer, at: number): number {
   return readUint53(from, at + 16)

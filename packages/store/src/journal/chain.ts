@@ -22,13 +22,19 @@ export class Chain {
     this.epoch = epoch
   }
 
-  /** Takes the next batch, or tells why it is not the next and stays as it was. */
-  accept(header: BatchHeader): ChainFault | undefined {
+  /** Why a batch cannot be the next; `undefined` if it can. */
+  faultOf(header: BatchHeader): ChainFault | undefined {
     if (header.firstIndex !== this.nextIndex) return 'first index'
     if (this.checksum !== undefined && header.previousChecksum !== this.checksum)
       return 'checksum of the batch before'
     if (header.epoch < this.epoch) return 'epoch'
-    if (header.logTimeMs < this.timeMs) return 'log time'
+    return header.logTimeMs < this.timeMs ? 'log time' : undefined
+  }
+
+  /** Takes the next batch, or tells why it is not the next and stays as it was. */
+  accept(header: BatchHeader): ChainFault | undefined {
+    const fault = this.faultOf(header)
+    if (fault !== undefined) return fault
     this.nextIndex = lastIndexOf(header) + 1
     this.checksum = header.checksum
     this.epoch = header.epoch

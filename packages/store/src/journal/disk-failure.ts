@@ -19,3 +19,9 @@ export function diskFailed(operation: string, file: string, cause: unknown): Sto
     },
   )
 }
+
+/** Whether a disk failure is for lack of space only. */
+export function isNoSpace(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined
+  return cause instanceof Error && 'code' in cause && (cause.code === 'ENOSPC' || cause.code === 'EDQUOT')
+}

@@ -1,8 +1,9 @@
-import { batchBytesAt, firstIndexAt, lastIndexAt } from './batch.ts'
+import { batchBytesAt, epochAt, firstIndexAt, lastIndexAt } from './batch.ts'
+import { endMarkBytes } from './end-mark.ts'
 import { syncMarkBytes } from './sync-mark.ts'
 import type { Chunk } from './window.ts'
 
-/** What one write and one sync take: a run of batches in one segment, with a sync mark before them. */
+/** What one write and one sync take: a run of batches in one segment, with a sync mark before and an end mark behind. */
 export interface GroupPart {
   /** Starts a segment with this first index and at least this size; `undefined`: goes on in the present one. */
   readonly segment: { readonly firstIndex: number; readonly capacity: number } | undefined
@@ -12,7 +13,10 @@ export interface GroupPart {
   /** First index and offset of each batch, in turn. */
   readonly places: number[]
   lastIndex: number
-  endOffset: number
+  /** Epoch of the last batch. */
+  epoch: number
+  /** Where the end mark goes. */
+  batchesEnd: number
 }
 
 /**
@@ -35,17 +39,18 @@ export function layOutGroup(
     let start = 0
     for (let at = 0; at < bytes.length; ) {
       const length = batchBytesAt(bytes, at)
-      if (part.endOffset + length > room) {
+      if (part.batchesEnd + length + endMarkBytes > room) {
         if (at > start) part.chunks.push(bytes.subarray(start, at))
         if (part.chunks.length > 0) parts.push(part)
         start = at
         // Room for one more mark, the one that a clean close leaves behind.
-        room = Math.max(segmentBytes, length + 2 * syncMarkBytes)
+        room = Math.max(segmentBytes, length + 2 * syncMarkBytes + endMarkBytes)
         part = partAt({ firstIndex: firstIndexAt(bytes, at), capacity: room }, 0)
       }
-      part.places.push(firstIndexAt(bytes, at), part.endOffset)
-      part.endOffset += length
+      part.places.push(firstIndexAt(bytes, at), part.batchesEnd)
+      part.batchesEnd += length
       part.lastIndex = lastIndexAt(bytes, at)
+      part.epoch = epochAt(bytes, at)
       at += length
     }
     if (start < bytes.length) part.chunks.push(start === 0 ? bytes : bytes.subarray(start))
@@ -55,5 +60,13 @@ export function layOutGroup(
 }
 
 function partAt(segment: GroupPart['segment'], offset: number): GroupPart {
-  return { segment, offset, chunks: [], places: [], lastIndex: 0, endOffset: offset + syncMarkBytes }
+  return {
+    segment,
+    offset,
+    chunks: [],
+    places: [],
+    lastIndex: 0,
+    epoch: 0,
+    batchesEnd: offset + syncMarkBytes,
+  }
 }

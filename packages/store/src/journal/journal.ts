@@ -4,6 +4,7 @@ import type { Disk } from '../io/disk.ts'
 import { type BatchHeader, batchHeaderBytes, decodeBatchHeader, lastIndexOf } from './batch.ts'
 import { Chain } from './chain.ts'
 import { orDiskFailed } from './disk-failure.ts'
+import { encodeEndMark, endMarkBytes } from './end-mark.ts'
 import { type GroupPart, layOutGroup } from './group.ts'
 import type { EpochStart, Log, LogListener, LogStart, SegmentExtent } from './log.ts'
 import { type RecoveryReport, recover } from './recovery.ts'
@@ -15,6 +16,7 @@ import { checkStart, newStartName, startAt, writeStartFile } from './start-file.
 import { corrupt } from './survey.ts'
 import { encodeSyncMark, syncMarkBytes } from './sync-mark.ts'
 import type { Tail } from './tail.ts'
+import type { Position } from './tail-verdict.ts'
 import { clearTruncation, noteTruncation } from './truncation.ts'
 import { type Chunk, chunkUpTo, Window } from './window.ts'
 
@@ -34,6 +36,11 @@ export interface JournalOptions {
   readonly listener: LogListener
   /** Where a new journal begins: only for a directory that holds none, otherwise what is found there stands. */
   readonly start?: LogStart | undefined
+  /**
+   * Makes durable that this node may have acknowledged records up to `position`, which it no longer has. Awaited before
+   * a last group is cut that was whole once, or nearly so (rule S27, class c; S24).
+   */
+  readonly owed?: ((position: Position) => Promise<void>) | undefined
   /** Appended bytes kept in memory for readers. @defaultValue 16777216 */
   readonly windowBytes?: number
   /** Segments kept open for reading. @defaultValue 16 */
@@ -63,6 +70,7 @@ export async function openJournal(options: JournalOptions): Promise<OpenedJourna
     directory,
     options.verifiedTo,
     options.epochStarts,
+    options.owed,
   )
   const files = new SegmentSet(disk, directory, segmentBytes, options.openFiles ?? 16, segments)
   if (files.isEmpty) await files.start(start.firstIndex, segmentBytes)
@@ -408,13 +416,14 @@ export class Journal implements Log {
   async #writePart(part: GroupPart): Promise<void> {
     // One loop writes and syncs, so everything before this part is durable.
     const mark = encodeSyncMark((part.places[0] ?? 0) - 1, part.offset)
-    await this.#files.write([mark, ...part.chunks], part.offset)
+    const end = encodeEndMark(part.lastIndex, part.epoch, part.batchesEnd)
+    await this.#files.write([mark, ...part.chunks, end], part.offset)
     // Making the spare may have failed meanwhile.
     if (this.#failure !== undefined) return
     const segment = this.#files.last
     for (let place = 0; place < part.places.length; place += 2)
       segment.note(part.places[place] ?? 0, part.places[place + 1] ?? 0)
-    segment.extend(part.lastIndex, part.endOffset)
+    segment.extend(part.lastIndex, part.batchesEnd + endMarkBytes)
     const written = Math.min(part.lastIndex, this.#floor)
     if (written > this.#writtenIndex) {
       this.#writtenIndex = written
@@ -454,11 +463,15 @@ export class Journal implements Log {
       segment.lastIndex <= index
         ? segment.endOffset
         : await this.#readFile(segment, (file) => offsetBehind(file, segment, index))
-    const piece = Buffer.alloc(Math.min(1024 * 1024, segment.dirtyEndOffset - endOffset))
-    for (let at = endOffset; at < segment.dirtyEndOffset; at += piece.length)
+    // What is kept was synced before; without a mark, damage to it would pass for a group that was never whole.
+    const fits = endOffset < segment.dirtyEndOffset && endOffset + syncMarkBytes <= segment.capacity
+    const markedTo = fits ? endOffset + syncMarkBytes : endOffset
+    if (fits) await this.#files.write([encodeSyncMark(index, endOffset)], endOffset)
+    const piece = Buffer.alloc(Math.min(1024 * 1024, Math.max(0, segment.dirtyEndOffset - markedTo)))
+    for (let at = markedTo; at < segment.dirtyEndOffset; at += piece.length)
       await this.#files.write([piece.subarray(0, Math.min(piece.length, segment.dirtyEndOffset - at))], at)
     await this.#files.sync()
-    segment.cut(Math.min(segment.lastIndex, index), endOffset)
+    segment.cut(Math.min(segment.lastIndex, index), markedTo)
     await clearTruncation(this.#disk, this.#directory)
   }
 
@@ -515,10 +528,7 @@ export class Journal implements Log {
     const { lastIndex } = segment
     const scan = this.#readFile(segment, async (file) => {
       const chain = new Chain(segment.firstIndex)
-      const stop = await scanSegment(file, segment, {
-        batch: (header) => chain.accept(header),
-        mark: () => undefined,
-      })
+      const stop = await scanSegment(file, segment, chain, {})
       segment.lastIndex = lastIndex
       if (chain.nextIndex !== lastIndex + 1)
         throw corrupt(

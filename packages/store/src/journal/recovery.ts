@@ -1,13 +1,15 @@
 import { join } from 'node:path'
 import type { Disk } from '../io/disk.ts'
+import { keepCut, newCutName } from './cut-file.ts'
 import { orDiskFailed } from './disk-failure.ts'
 import type { EpochStart, LogStart } from './log.ts'
 import type { Segment } from './segment.ts'
 import { temporaryNames } from './segment-set.ts'
 import { newStartName } from './start-file.ts'
-import { Survey } from './survey.ts'
-import { encodeSyncMark, syncMarkBytes } from './sync-mark.ts'
+import { type DamagedMarks, Survey } from './survey.ts'
+import { encodeSyncMark, encodeSyncMarks, syncMarkBytes } from './sync-mark.ts'
 import type { Tail } from './tail.ts'
+import type { Position } from './tail-verdict.ts'
 import { newTruncationName, truncationFileName } from './truncation.ts'
 
 /** What opening a journal found and did; for the log and for tests. */
@@ -20,6 +22,15 @@ export interface RecoveryReport {
   readonly records: number
   /** Bytes of the torn tail that was cut; 0 for none. */
   readonly tornBytes: number
+  /**
+   * The last group was whole, and damaged, or torn in an unlucky order: nobody can tell (rule S27, class c). It was cut,
+   * and the node may have acknowledged records up to here.
+   */
+  readonly owed: Position | undefined
+  /** The file that keeps what was cut then, for a human; `undefined` also if there was no space for it. */
+  readonly keptIn: string | undefined
+  /** Places where only marks were damaged, which cost nothing and have been written anew. */
+  readonly mendedMarks: number
   /** Bytes written and synced again, as nothing proved that they were durable. */
   readonly resyncedBytes: number
   /** A truncation to this index was under way and has been carried out. */
@@ -53,15 +64,19 @@ export async function recover(
   directory: string,
   verifiedTo: number,
   epochStarts: readonly EpochStart[],
+  owed?: (position: Position) => Promise<void>,
 ): Promise<Recovered> {
   const survey = new Survey(disk, directory, verifiedTo, epochStarts)
   await survey.run()
   const { segments, tail, obsolete, discarded } = survey
+  if (survey.owed !== undefined) await owed?.(survey.owed)
   // A name that a process saw need not outlive the machine, any more than bytes do: the last segment's new name, the
   // note of a truncation, and its removal must be durable before anything is built on them.
   await orDiskFailed('sync', directory, disk.syncDirectory(directory))
   await removeAll(disk, directory, [...(await leftovers(disk, directory)), ...obsolete, ...discarded])
   const last = segments.at(-1)
+  const keptIn = survey.owed && last && (await keepCut(disk, directory, last, survey.owed))
+  await mendMarks(disk, survey.damagedMarks)
   const resyncedBytes = last === undefined ? 0 : await proveTail(disk, last, survey)
   if (survey.truncateTo !== undefined) await removeAll(disk, directory, [join(directory, truncationFileName)])
   return {
@@ -78,6 +93,9 @@ export async function recover(
       resyncedBytes,
       truncatedTo: survey.truncateTo,
       discardedSegments: discarded.length,
+      mendedMarks: survey.damagedMarks.length,
+      owed: survey.owed,
+      keptIn,
       clean: survey.clean,
     },
   }
@@ -85,13 +103,29 @@ export async function recover(
 
 async function leftovers(disk: Disk, directory: string): Promise<string[]> {
   const names = await orDiskFailed('read', directory, disk.list(directory))
-  const unfinished = [...temporaryNames, newTruncationName, newStartName]
+  const unfinished = [...temporaryNames, newTruncationName, newStartName, newCutName]
   return names.filter((name) => unfinished.includes(name)).map((name) => join(directory, name))
 }
 
 async function removeAll(disk: Disk, directory: string, paths: readonly string[]): Promise<void> {
   for (const path of paths) await orDiskFailed('remove', path, disk.remove(path))
   if (paths.length > 0) await orDiskFailed('sync', directory, disk.syncDirectory(directory))
+}
+
+/** Writes damaged marks anew: what stands behind them proves that everything before them was synced. */
+async function mendMarks(disk: Disk, places: readonly DamagedMarks[]): Promise<void> {
+  for (const { segment, offset, bytes, lastIndex } of places) {
+    const write = async (): Promise<void> => {
+      const file = await disk.open(segment.path, 'write')
+      try {
+        await file.write([encodeSyncMarks(lastIndex, offset, bytes)], offset)
+        await file.sync()
+      } finally {
+        await file.close()
+      }
+    }
+    await orDiskFailed('write', segment.path, write())
+  }
 }
 
 /**

@@ -5,6 +5,7 @@ import {
   decodeBatchHeader,
   payloadIntact,
 } from './batch.ts'
+import { decodeEndMark, endMarkBytes, endMarkMagic } from './end-mark.ts'
 import { decodeSyncMark, syncMarkBytes, syncMarkMagic } from './sync-mark.ts'
 
 /**
@@ -14,15 +15,25 @@ import { decodeSyncMark, syncMarkBytes, syncMarkMagic } from './sync-mark.ts'
 export type ItemFault = BatchHeaderFault | 'mark' | 'payload' | 'cut short' | 'file size'
 
 /**
- * What stands at one place of a segment: batches and sync marks follow each other without gaps, then come zeroes.
+ * What stands at one place of a segment: batches and marks follow each other without gaps, then come zeroes.
  * `more` asks for a longer view of the file.
  */
 export type SegmentItem =
   | { readonly kind: 'batch'; readonly header: BatchHeader; readonly bytes: number }
   | { readonly kind: 'mark'; readonly durableIndex: number; readonly bytes: number }
+  | {
+      readonly kind: 'endMark'
+      readonly lastIndex: number
+      readonly epoch: number
+      readonly bytes: number
+    }
   | { readonly kind: 'fault'; readonly fault: ItemFault }
   | { readonly kind: 'more'; readonly bytes: number }
 
+const markBytes: ReadonlyMap<number, number> = new Map([
+  [syncMarkMagic, syncMarkBytes],
+  [endMarkMagic, endMarkBytes],
+])
 const end: SegmentItem = { kind: 'fault', fault: 'end' }
 const cutShort: SegmentItem = { kind: 'fault', fault: 'cut short' }
 
@@ -46,13 +57,18 @@ export function decodeItem(
   if (seen < 4) return { kind: 'more', bytes: batchHeaderBytes }
   const magic = from.readUInt32LE(at)
   if (magic === 0) return end
-  const headerBytes = magic === syncMarkMagic ? syncMarkBytes : batchHeaderBytes
+  const headerBytes = markBytes.get(magic) ?? batchHeaderBytes
   if (there < headerBytes) return cutShort
   if (seen < headerBytes) return { kind: 'more', bytes: headerBytes }
   if (magic === syncMarkMagic) {
     const mark = decodeSyncMark(from, at, offset)
     if (typeof mark !== 'number') return { kind: 'fault', fault: mark }
     return { kind: 'mark', durableIndex: mark, bytes: syncMarkBytes }
+  }
+  if (magic === endMarkMagic) {
+    const mark = decodeEndMark(from, at, offset)
+    if (typeof mark === 'string') return { kind: 'fault', fault: mark }
+    return { kind: 'endMark', ...mark, bytes: endMarkBytes }
   }
   const header = decodeBatchHeader(from, at)
   if (typeof header === 'string') return { kind: 'fault', fault: header }

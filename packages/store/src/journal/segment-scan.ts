@@ -1,6 +1,7 @@
 import type { DiskFile } from '../io/disk.ts'
 import { type BatchHeader, lastIndexOf } from './batch.ts'
-import type { ChainFault } from './chain.ts'
+import { Chain, type ChainFault } from './chain.ts'
+import { type EndMark, endMarksIn } from './end-mark.ts'
 import type { Segment } from './segment.ts'
 import { SegmentCursor } from './segment-cursor.ts'
 import type { ItemFault } from './segment-item.ts'
@@ -11,9 +12,11 @@ const zeroes = Buffer.alloc(viewBytes)
 
 /** What a scan meets, in the order of the file. */
 export interface ScanVisitor {
-  /** Whether the scan goes on behind an intact batch; a reason not to leaves the batch outside. */
-  batch(header: BatchHeader, offset: number): ChainFault | undefined
-  mark(durableIndex: number, offset: number): void
+  /** An intact batch that goes on where the one before it ended. */
+  batch?(header: BatchHeader, offset: number): void
+  mark?(durableIndex: number, offset: number): void
+  /** Damage where only marks can have been: what is behind it goes on where what is before it ended. */
+  damagedMarks?(offset: number, bytes: number): void
   /** Ends the scan before the next item. */
   enough?(): boolean
 }
@@ -24,36 +27,79 @@ export interface ScanStop {
   readonly fault: ItemFault | ChainFault | 'enough'
 }
 
-/** Reads a segment from its start and enters its batches into the table of `segment`. */
-export async function scanSegment(file: DiskFile, segment: Segment, visitor: ScanVisitor): Promise<ScanStop> {
+/** Reads a segment from its start, checks that the batches in it follow each other, and enters them into its table. */
+export async function scanSegment(
+  file: DiskFile,
+  segment: Segment,
+  chain: Chain,
+  visitor: ScanVisitor,
+): Promise<ScanStop> {
   const cursor = new SegmentCursor(file, segment.capacity, 0, viewBytes)
   for (;;) {
     const offset = cursor.offset
     if (visitor.enough?.()) return { offset, fault: 'enough' }
     const item = await cursor.item()
-    if (item.kind === 'fault') return { offset, fault: item.fault }
+    if (item.kind === 'fault') {
+      const known = item.fault !== 'version'
+      const bytes = known ? await damagedMarksAt(file, segment.capacity, offset, chain) : 0
+      if (bytes === 0) return { offset, fault: item.fault }
+      visitor.damagedMarks?.(offset, bytes)
+      cursor.skip(bytes)
+      continue
+    }
     const after = offset + item.bytes
-    if (item.kind === 'mark') {
-      visitor.mark(item.durableIndex, offset)
-      segment.extend(segment.lastIndex, after)
-    } else {
-      const fault = visitor.batch(item.header, offset)
+    if (item.kind === 'batch') {
+      const fault = chain.accept(item.header)
       if (fault !== undefined) return { offset, fault }
+      visitor.batch?.(item.header, offset)
       segment.note(item.header.firstIndex, offset)
       segment.extend(lastIndexOf(item.header), after)
+    } else {
+      if (item.kind === 'mark') visitor.mark?.(item.durableIndex, offset)
+      segment.extend(segment.lastIndex, after)
     }
     cursor.skip(item.bytes)
   }
 }
 
+/**
+ * How many bytes of damaged marks are at `offset`; 0 if the damage may cost a record. At most the end mark of a group,
+ * the mark that a recovery, truncation or close leaves, and the sync mark of the next group follow each other.
+ */
+export async function damagedMarksAt(
+  file: DiskFile,
+  fileBytes: number,
+  offset: number,
+  chain: Chain,
+): Promise<number> {
+  const lastIndex = chain.nextIndex - 1
+  for (
+    let bytes = syncMarkBytes;
+    bytes <= 3 * syncMarkBytes && offset + bytes < fileBytes;
+    bytes += syncMarkBytes
+  ) {
+    const item = await new SegmentCursor(file, fileBytes, offset + bytes, 4096).item()
+    const goesOn =
+      (item.kind === 'batch' && chain.faultOf(item.header) === undefined) ||
+      (item.kind === 'mark' && item.durableIndex === lastIndex) ||
+      (item.kind === 'endMark' && item.lastIndex === lastIndex)
+    if (goesOn) return bytes
+  }
+  return 0
+}
+
 /** First batch header of a segment, or why there is none. Its payload is not looked at. */
-export async function firstHeader(file: DiskFile, fileBytes: number): Promise<BatchHeader | ItemFault> {
-  const cursor = new SegmentCursor(file, fileBytes, 0, 4096)
+export async function firstHeader(file: DiskFile, segment: Segment): Promise<BatchHeader | ItemFault> {
+  const cursor = new SegmentCursor(file, segment.capacity, 0, 4096)
   for (;;) {
     const item = await cursor.item(() => true)
-    if (item.kind === 'fault') return item.fault
     if (item.kind === 'batch') return item.header
-    cursor.skip(item.bytes)
+    if (item.kind === 'fault') {
+      if (item.fault === 'version') return item.fault
+      const bytes = await damagedMarksAt(file, segment.capacity, cursor.offset, new Chain(segment.firstIndex))
+      if (bytes === 0) return item.fault
+      cursor.skip(bytes)
+    } else cursor.skip(item.bytes)
   }
 }
 
@@ -63,12 +109,15 @@ export interface SegmentRest {
   readonly dirtyEndOffset: number
   /** Highest durable index of the sync marks in it; -1 without any. */
   readonly highestMark: number
+  /** The intact end marks in it, in order. */
+  readonly endMarks: readonly EndMark[]
 }
 
 export async function surveyRest(file: DiskFile, offset: number, fileBytes: number): Promise<SegmentRest> {
   const view = Buffer.allocUnsafe(viewBytes)
   let dirtyEndOffset = offset
   let highestMark = -1
+  const endMarks = new Map<number, EndMark>()
   let at = offset
   while (at < fileBytes) {
     const length = Math.min(viewBytes, fileBytes - at)
@@ -77,12 +126,13 @@ export async function surveyRest(file: DiskFile, offset: number, fileBytes: numb
     if (!seen.equals(zeroes.subarray(0, seen.length))) {
       dirtyEndOffset = at + lengthWithoutZeroes(seen)
       highestMark = Math.max(highestMark, highestSyncMark(seen, at))
+      for (const [place, mark] of endMarksIn(seen, at)) endMarks.set(place, mark)
     }
     const last = at + seen.length >= fileBytes
     // A mark may lie across two views, so they overlap.
     at += last ? seen.length : Math.max(1, seen.length - syncMarkBytes)
   }
-  return { dirtyEndOffset, highestMark }
+  return { dirtyEndOffset, highestMark, endMarks: [...endMarks.values()] }
 }
 
 function lengthWithoutZeroes(bytes: Buffer): number {

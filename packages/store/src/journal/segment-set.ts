@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { Disk, DiskFile } from '../io/disk.ts'
-import { diskFailed, orDiskFailed } from './disk-failure.ts'
+import { diskFailed, isNoSpace, orDiskFailed } from './disk-failure.ts'
 import { Segment, segmentPath } from './segment.ts'
 
 const spareName = 'spare'
@@ -232,9 +232,4 @@ async function closeQuietly(file: Promise<DiskFile>): Promise<void> {
   } catch {
     return
   }
-}
-
-function isNoSpace(error: unknown): boolean {
-  const cause = error instanceof Error ? error.cause : undefined
-  return cause instanceof Error && 'code' in cause && (cause.code === 'ENOSPC' || cause.code === 'EDQUOT')
 }

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { StoreError } from '../errors.ts'
 import type { Disk, DiskFile } from '../io/disk.ts'
 import { type BatchHeader, lastIndexOf } from './batch.ts'
-import { Chain, type ChainFault } from './chain.ts'
+import { Chain } from './chain.ts'
 import { orDiskFailed } from './disk-failure.ts'
 import type { EpochStart, LogStart } from './log.ts'
 import { firstIndexOfName, Segment, segmentPath } from './segment.ts'
@@ -10,7 +10,16 @@ import { firstHeader, type ScanStop, scanSegment, surveyRest } from './segment-s
 import { decodeStartFile, epochBefore, readStartFile, startFileName, wholeLog } from './start-file.ts'
 import { syncMarkBytes } from './sync-mark.ts'
 import { Tail } from './tail.ts'
+import { judgeTail, type Position } from './tail-verdict.ts'
 import { decodeTruncation, truncationBytes, truncationFileName } from './truncation.ts'
+
+/** A place in a segment where marks stood, behind record `lastIndex`. */
+export interface DamagedMarks {
+  readonly segment: Segment
+  readonly offset: number
+  readonly bytes: number
+  readonly lastIndex: number
+}
 
 /**
  * Looks at a journal directory without changing anything, and decides what is a torn tail and what is corruption
@@ -19,7 +28,8 @@ import { decodeTruncation, truncationBytes, truncationFileName } from './truncat
  * Damage was once durable, and so is corruption, if it lies at or below `verifiedTo`, if a later segment exists (it is
  * only made after all before it was synced), or if an intact sync mark lies behind it (likewise). A batch that is sound
  * in itself but does not continue the log is corruption wherever it lies: a torn write leaves no sound batch of
- * another place, as everything behind the end is zero. All other damage is the torn tail of the last group.
+ * another place, as everything behind the end is zero. All other damage is in the last group (`tail-verdict.ts`): that is
+ * torn, or doubtful if its end mark is there. Damage that only concerns marks costs nothing.
  */
 export class Survey {
   readonly #disk: Disk
@@ -43,6 +53,10 @@ export class Survey {
   scannedSegments = 0
   /** Bytes behind the last sound item of the last segment, up to the last that is not zero. */
   tornBytes = 0
+  /** What the node may have acknowledged of the group that is cut (rule S27, class c). */
+  owed: Position | undefined
+  /** Damage that costs no record. */
+  readonly damagedMarks: DamagedMarks[] = []
   /** From here on nothing proves that the last segment is durable. */
   unprovenOffset = 0
   /** The journal was closed, and nothing lies behind the mark that says so. */
@@ -138,7 +152,7 @@ export class Survey {
 
   /** Of a segment below the checkpoint only the first header is read; the rest is checked when somebody reads it. */
   async #checkFirst(file: DiskFile, segment: Segment, next: Segment | undefined): Promise<void> {
-    const header = await firstHeader(file, segment.capacity)
+    const header = await firstHeader(file, segment)
     if (header === 'version') throw unknownFormat(segment.path)
     if (typeof header === 'string') throw corrupt(segment.path, 0, `its first batch is damaged (${header})`)
     if (header.firstIndex !== segment.firstIndex)
@@ -178,15 +192,15 @@ export class Survey {
 
   async #scan(file: DiskFile, segment: Segment, chain: Chain): Promise<ScanStop> {
     let lastMark = { offset: 0, durableIndex: -1 }
-    const stop = await scanSegment(file, segment, {
-      batch: (header, offset): ChainFault | undefined => {
-        const fault = chain.accept(header)
-        if (fault !== undefined) return fault
+    const stop = await scanSegment(file, segment, chain, {
+      batch: (header, offset) => {
         this.#noteEpoch(header, segment, offset)
         this.tail.push(header)
         this.batches++
         this.records += header.count
-        return undefined
+      },
+      damagedMarks: (offset, bytes) => {
+        this.damagedMarks.push({ segment, offset, bytes, lastIndex: chain.nextIndex - 1 })
       },
       mark: (durableIndex, offset) => {
         lastMark = { offset, durableIndex }
@@ -223,12 +237,14 @@ export class Survey {
         `${describe(stop)} behind record ${lastIndex}, although ${durableTo} was durable`,
       )
     const rest = await surveyRest(file, stop.offset, segment.capacity)
-    if (this.truncateTo === undefined && rest.highestMark >= lastIndex)
+    const verdict = this.truncateTo === undefined && judgeTail(lastIndex, rest, durableTo)
+    if (verdict && verdict.kind === 'proven')
       throw corrupt(
         segment.path,
         stop.offset,
-        `${describe(stop)} behind record ${lastIndex}, although ${rest.highestMark} was durable`,
+        `${describe(stop)} behind record ${lastIndex}, although ${verdict.durableTo} was durable`,
       )
+    if (verdict && verdict.kind === 'doubtful') this.owed = verdict.owed
     segment.dirtyEndOffset = rest.dirtyEndOffset
     this.tornBytes = rest.dirtyEndOffset - stop.offset
     this.clean &&= this.tornBytes === 0 && this.truncateTo === undefined

@@ -35,6 +35,13 @@ export function encodeSyncMark(durableIndex: number, offset: number): Buffer {
   return mark
 }
 
+/** As many marks as fill `bytes`, a multiple of the size of one. */
+export function encodeSyncMarks(durableIndex: number, offset: number, bytes: number): Buffer {
+  const marks = Buffer.alloc(bytes)
+  for (let at = 0; at < bytes; at += syncMarkBytes) encodeSyncMark(durableIndex, offset + at).copy(marks, at)
+  return marks
+}
+
 /**
  * The durable index that the mark at `at` states, or why it is none.
  *

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Finding, type VerifyReport, verifyStore } from '../../../src/index.ts'
 import { NodeDisk } from '../../../src/io/node/disk.ts'
 import { batchHeaderBytes, decodeBatchHeader, lastIndexOf, sealBatch } from '../../../src/journal/batch.ts'
+import { endMarkBytes } from '../../../src/journal/end-mark.ts'
 import { noteTruncation } from '../../../src/journal/truncation.ts'
 import {
   messageKey,
@@ -192,7 +193,7 @@ describe('verify: damage in the journal (W8, W11, S27)', () => {
     if (mark === undefined) throw new Error('no mark behind the batch')
     const { report, of } = await afterDamage((copy) => copy.flip(file, mark.offset + at))
     expect(report.findings).toMatchObject([
-      { meaning: 'corrupt', offset: mark.offset, index: mark.lastIndex + 1 },
+      { meaning: 'mended', offset: mark.offset, index: mark.lastIndex + 1 },
     ])
     expect(of(file)).toHaveLength(1)
     expect(report.journal.batches).toBe(fixture.batches.length)
@@ -268,7 +269,7 @@ describe('verify: damage in the journal (W8, W11, S27)', () => {
         .filter(({ segment }) => segment.path.endsWith(first))
         .map(({ offset, bytes }) => offset + bytes.length),
     )
-    expect(of(first)).toMatchObject([{ meaning: 'corrupt', offset: end }])
+    expect(of(first)).toMatchObject([{ meaning: 'corrupt', offset: end + endMarkBytes }])
   })
 })
 

@@ -5,17 +5,19 @@ import { appendDurably, appendTo, directory, everyBatch, newDisk, open, settle }
 
 const segmentOne = `${directory}/00000000000000000001.log`
 const payloadOffset = 32 + 64
+/** Sync mark before and end mark behind. */
+const marksBytes = 64
 
 describe('recovery: torn tails', () => {
   test('a torn last batch is cut and the one before it kept (S27)', async () => {
     const disk = newDisk()
     const { log, ear } = await open(disk)
     const batches = await appendDurably(log, ear, 3)
-    const size = (batches[0]?.bytes.length ?? 0) + 32
+    const size = (batches[0]?.bytes.length ?? 0) + marksBytes
     disk.exit()
     // Clears the second half of the third batch, as if its sector had never arrived.
     const content = disk.content(segmentOne)
-    content.fill(0, 3 * size - 60, 3 * size)
+    content.fill(0, 3 * size - 92, 3 * size)
     disk.place(segmentOne, content)
     const again = await open(disk)
     expect(again.report).toMatchObject({ batches: 2, records: 2, clean: false })
@@ -49,7 +51,7 @@ describe('recovery: torn tails', () => {
     expect(last.log.lastIndex).toBe(3)
   })
 
-  test('what was read back from a page cache is written and synced before it counts (S29)', async () => {
+  test('what was read back from a page cache is written and synced before it counts, not cut at the durable mark (S29, T10)', async () => {
     const disk = newDisk()
     const { log, ear } = await open(disk)
     const durable = await appendDurably(log, ear, 2)
@@ -87,7 +89,7 @@ describe('recovery: torn tails', () => {
   test('the name of a segment that was seen is made durable before anything goes in (S29, seed 213)', async () => {
     const disk = newDisk()
     const { log, ear } = await open(disk)
-    await appendDurably(log, ear, 16)
+    await appendDurably(log, ear, 15)
     disk.hold('syncDirectory')
     appendTo(log, { bytes: 3000 })
     await settle()
@@ -96,7 +98,7 @@ describe('recovery: torn tails', () => {
     const again = await open(disk)
     const [batch] = await appendDurably(again.log, again.ear, 1, 3000)
     disk.crash()
-    expect(await (await open(disk)).log.batchWith(17)).toEqual(batch?.bytes)
+    expect(await (await open(disk)).log.batchWith(16)).toEqual(batch?.bytes)
   })
 
   test('a disk that fails during recovery keeps the journal closed (S29)', async () => {
@@ -108,6 +110,135 @@ describe('recovery: torn tails', () => {
       disk.failNext({ operation, code: 'EIO' })
       await expect(open(disk)).rejects.toMatchObject({ code: 'STORE_DISK_FAILED' })
     }
+  })
+})
+
+describe('recovery: a last group that was whole once (S27, class c)', () => {
+  /** Three groups, of which the last has two batches of two records each, in epoch 4. */
+  async function written(): Promise<{ disk: VirtualDisk; batches: Buffer[]; lastGroup: number }> {
+    const disk = newDisk()
+    const { log, ear } = await open(disk)
+    const batches = await appendDurably(log, ear, 2, 20)
+    const lastGroup = disk.content(segmentOne).lastIndexOf('LMQE') + 32
+    batches.push(appendTo(log, { bytes: 20, records: 2, epoch: 4 }))
+    batches.push(appendTo(log, { bytes: 20, records: 2, epoch: 4 }))
+    await ear.hearsDurable(6)
+    disk.exit()
+    return { disk, batches: batches.map(({ bytes }) => bytes), lastGroup }
+  }
+
+  test('any bit flipped: damage is never accepted, never hidden, and marks cost nothing (S1, S27 a, c)', async () => {
+    const { disk, batches, lastGroup } = await written()
+    const whole = disk.content(segmentOne)
+    const first = lastGroup + 32
+    const second = first + (batches[2]?.length ?? 0)
+    const end = second + (batches[3]?.length ?? 0)
+    for (let bit = lastGroup * 8; bit < (end + 32) * 8; bit += 3) {
+      disk.place(segmentOne, whole)
+      disk.flipBit(segmentOne, bit)
+      const owed: unknown[] = []
+      const { log, report } = await open(disk, { owed: async (position) => void owed.push(position) })
+      const isMark = bit < first * 8 || bit >= end * 8
+      const kept = isMark ? batches : bit < second * 8 ? batches.slice(0, 2) : batches.slice(0, 3)
+      expect(await everyBatch(log), `bit ${bit}`).toEqual(kept)
+      expect(owed, `bit ${bit}`).toEqual(isMark ? [] : [{ epoch: 4, index: 6 }])
+      expect(report.owed).toEqual(owed[0])
+      disk.exit()
+      // What was cut or mended is so for good.
+      const again = await open(disk)
+      expect(again.report).toMatchObject({ tornBytes: 0, owed: undefined, mendedMarks: 0, clean: true })
+      expect(await everyBatch(again.log)).toEqual(kept)
+      disk.exit()
+    }
+  })
+
+  test('nothing is cut before the debt is durable, and a failure to note it keeps the journal closed (S24)', async () => {
+    const { disk, lastGroup } = await written()
+    disk.flipBit(segmentOne, (lastGroup + 100) * 8)
+    const before = disk.content(segmentOne)
+    const noted = Promise.withResolvers<void>()
+    const opening = open(disk, { owed: () => noted.promise })
+    await settle()
+    expect(disk.content(segmentOne).equals(before)).toBe(true)
+    noted.reject(new Error('no'))
+    await expect(opening).rejects.toThrow('no')
+    expect(disk.content(segmentOne).equals(before)).toBe(true)
+  })
+
+  test('a crash at any step of the cut: it is owed, or was owed before (S24, S27)', async () => {
+    for (let step = 1; step <= 12; step++) {
+      for (let seed = 0; seed < 8; seed++) {
+        const { disk, batches, lastGroup } = await written()
+        disk.flipBit(segmentOne, (lastGroup + 100) * 8)
+        const owed: unknown[] = []
+        const note = async (position: unknown) => void owed.push(position)
+        const stopped = disk.stopAfter(step)
+        const done = open(disk, { owed: note }).then(() => 'done')
+        if ((await Promise.race([stopped, done])) === 'done') continue
+        disk.crash()
+        const { log } = await open(disk, { owed: note })
+        expect(await everyBatch(log)).toEqual(batches.slice(0, 2))
+        expect(owed[0]).toEqual({ epoch: 4, index: 6 })
+      }
+    }
+  })
+
+  test('the bytes that are cut are kept for a human, of the last four times', async () => {
+    const { disk, lastGroup } = await written()
+    const whole = disk.content(segmentOne)
+    for (let round = 1; round <= 6; round++) {
+      disk.place(segmentOne, whole)
+      disk.flipBit(segmentOne, (lastGroup + 100) * 8 + round)
+      const damaged = disk.content(segmentOne)
+      const { report } = await open(disk)
+      expect(report.keptIn).toBe(`${directory}/cut-${round}`)
+      const kept = disk.content(report.keptIn ?? '')
+      const line = kept.indexOf('\n')
+      const place = JSON.parse(kept.toString('utf8', 0, line))
+      expect(place).toMatchObject({ segment: segmentOne, behindIndex: 2, owed: { epoch: 4, index: 6 } })
+      expect(kept.subarray(line + 1)).toEqual(damaged.subarray(place.offset, place.offset + place.bytes))
+      disk.exit()
+    }
+    const names = disk.paths().filter((path) => path.includes('cut'))
+    expect(names).toEqual([3, 4, 5, 6].map((number) => `${directory}/cut-${number}`))
+  })
+
+  test('no space to keep them does not keep the store down (S30)', async () => {
+    for (const operation of ['create', 'write', 'sync'] as const) {
+      const { disk, lastGroup } = await written()
+      disk.flipBit(segmentOne, (lastGroup + 100) * 8)
+      disk.failNext({ operation, path: 'cut.new', code: 'ENOSPC' })
+      const { log, report } = await open(disk)
+      expect([log.lastIndex, report.keptIn]).toEqual([2, undefined])
+      expect(disk.paths().filter((path) => path.includes('cut'))).toEqual([])
+    }
+  })
+
+  test('with the end of a later group behind it the damage was durable, even if its sync mark is gone (S27 b)', async () => {
+    const { disk, batches, lastGroup } = await written()
+    const content = disk.content(segmentOne)
+    const second = content.indexOf(batches[1] ?? '')
+    disk.flipBit(segmentOne, (second + 70) * 8)
+    disk.flipBit(segmentOne, (lastGroup + 5) * 8)
+    await expect(open(disk)).rejects.toMatchObject({ code: 'STORE_CORRUPT', detail: { offset: second } })
+  })
+
+  test('what a truncation kept is proven, and damage to it is no torn tail (S27 b)', async () => {
+    const disk = newDisk()
+    const { log, ear } = await open(disk)
+    appendTo(log)
+    const kept = appendTo(log)
+    appendTo(log)
+    await ear.hearsDurable(3)
+    log.truncate(2)
+    await log.close()
+    const last = disk.content(segmentOne).lastIndexOf('LMQS')
+    const content = disk.content(segmentOne)
+    // As if it had not been closed in order.
+    content.fill(0, last, last + 32)
+    disk.place(segmentOne, content)
+    disk.flipBit(segmentOne, (content.indexOf(kept.bytes) + 70) * 8)
+    await expect(open(disk)).rejects.toMatchObject({ code: 'STORE_CORRUPT' })
   })
 })
 
@@ -129,22 +260,6 @@ describe('recovery: corruption', () => {
       })
       expect(disk.content(segmentOne).equals(before)).toBe(true)
       disk.flipBit(segmentOne, bit)
-    }
-  })
-
-  test('the last group with any bit flipped is cut, never accepted changed (S1)', async () => {
-    const disk = newDisk()
-    const { log, ear } = await open(disk)
-    const batches = await appendDurably(log, ear, 3, 20)
-    disk.exit()
-    const whole = disk.content(segmentOne)
-    const at = whole.indexOf(batches[2]?.bytes ?? '') - 32
-    for (let bit = at * 8; bit < (at + 32 + (batches[2]?.bytes.length ?? 0)) * 8; bit++) {
-      disk.place(segmentOne, whole)
-      disk.flipBit(segmentOne, bit)
-      const { log: found } = await open(disk)
-      expect(await everyBatch(found), `bit ${bit}`).toEqual(batches.slice(0, 2).map((batch) => batch.bytes))
-      disk.exit()
     }
   })
 
@@ -203,6 +318,7 @@ describe('recovery: corruption', () => {
     const other = newDisk()
     const foreign = await open(other)
     appendTo(foreign.log, { epoch: 2 })
+    await foreign.ear.hearsDurable(1)
     await appendDurably(foreign.log, foreign.ear, 59)
     expect(other.paths()).toContain(second)
     disk.place(second, other.content(second))
