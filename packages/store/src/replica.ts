@@ -24,6 +24,8 @@ export interface ReplicaHost {
   serving(epoch: number): void
   deposed(reason: string): void
   confirmed(index: number): void
+  /** Only a copy of the leader's store helps this one: its log begins with `firstIndex`. Told again while it lasts. */
+  behind(leader: string, firstIndex: number): void
   leaderLost(reason: 'link lost' | 'timeout' | 'resigned'): void
   defeated(reason: StandReason): void
   /** There is room again after `hasRoom` was false. */
@@ -270,6 +272,9 @@ export class Replica {
       case 'leaderLost':
         this.#host.leaderLost(effect.reason)
         break
+      case 'behind':
+        this.#host.behind(effect.leader, effect.firstIndex)
+        break
       case 'deposed':
         this.#deposed(effect.reason)
         break
@@ -359,7 +364,9 @@ export class Replica {
       (error: Error) => {
         if (this.#stopped) return
         if (error instanceof StoreError && error.code === 'STORE_LOG_GONE') {
-          this.#run(this.core.fetchFailed(to, epoch))
+          const nowMs = this.#clock.monotonicMs()
+          this.#run(this.core.discarded(this.#log.start.firstIndex, nowMs))
+          this.#run(this.core.fetchFailed(to, epoch, nowMs))
         } else this.#host.failed(error)
       },
     )

@@ -400,7 +400,7 @@ export class ReplicatedStore implements MessageStore {
         weight,
         sync,
         promise,
-        log: { lastIndex: journal.lastIndex, commitIndex, epochStarts },
+        log: { firstIndex: journal.start.firstIndex, lastIndex: journal.lastIndex, commitIndex, epochStarts },
         electionTimeoutMs,
         leaseMs: electionTimeoutMs / leasePart,
         heartbeatMs: electionTimeoutMs / heartbeatPart,
@@ -419,6 +419,7 @@ export class ReplicatedStore implements MessageStore {
         confirmed: (at) => {
           if (this.#mastership !== undefined) this.#listener?.confirmed(at)
         },
+        behind: (leader) => this.#transfers?.copyFrom(leader),
         leaderLost: (reason) => this.#elector?.masterLost(reason),
         defeated: () => this.#elector?.defeated(),
         drained: () => this.#listener?.drained(),
@@ -599,7 +600,10 @@ export class ReplicatedStore implements MessageStore {
 
   /** Lowest record that another member still has to get from this node. */
   #pinnedFrom(): number {
-    return this.#transfers?.pinnedFrom() ?? Number.POSITIVE_INFINITY
+    return Math.min(
+      this.#transfers?.pinnedFrom() ?? Number.POSITIVE_INFINITY,
+      this.#replica?.core.neededFrom ?? Number.POSITIVE_INFINITY,
+    )
   }
 
   // Time, and the end.

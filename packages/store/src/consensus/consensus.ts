@@ -118,6 +118,19 @@ export class Consensus {
   get reachableVoters(): number {
     return this.#electorate.reachableVoters
   }
+  /** Whether a log that ends so is at least as complete as the own one: it may take the place of it. */
+  coveredBy(lastEpoch: number, lastIndex: number): boolean {
+    return this.#tail.coveredBy(lastEpoch, lastIndex)
+  }
+  /**
+   * As leader: the lowest record that a connected member may still need of the own log, unless a copy of the store is
+   * what it needs. Infinity if nobody does.
+   */
+  get neededFrom(): number {
+    let index = Number.POSITIVE_INFINITY
+    for (const { connected, neededFrom } of this.progress) if (connected) index = Math.min(index, neededFrom)
+    return index
+  }
   /** How a leader sees the others; empty for anyone else. */
   get progress(): Iterable<Progress> {
     return this.#leadership?.progress ?? []
@@ -259,9 +272,16 @@ export class Consensus {
     return this.#effects.take()
   }
 
-  /** The log no longer holds what a member needs. */
-  fetchFailed(to: string, epoch: number): readonly Effect[] {
-    this.#leadershipOf(epoch)?.fetchFailed(to)
+  /** The log no longer holds what a member needs; `discarded` has said so before. */
+  fetchFailed(to: string, epoch: number, nowMs: number): readonly Effect[] {
+    this.#leadershipOf(epoch)?.fetchFailed(to, nowMs)
+    return this.#effects.take()
+  }
+
+  /** The own log begins with `firstIndex` now. What was below is committed. */
+  discarded(firstIndex: number, nowMs: number): readonly Effect[] {
+    this.#tail.discardBelow(firstIndex)
+    this.#leadership?.discarded(nowMs)
     return this.#effects.take()
   }
 
@@ -299,6 +319,12 @@ export class Consensus {
             this.#leases.giveUp(message.epoch)
             this.#loseLeader('resigned')
           }
+          break
+        case 'behind':
+          // Told again while it lasts: what was answered meanwhile may have changed it.
+          if (this.#following?.leader !== from || message.epoch !== this.#promise.epoch) break
+          if (this.#tail.commitIndex < message.firstIndex - 1)
+            this.#effects.push({ type: 'behind', leader: from, firstIndex: message.firstIndex })
           break
         default:
           message satisfies never

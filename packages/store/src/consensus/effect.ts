@@ -13,6 +13,8 @@ export type Effect =
   | { readonly type: 'append'; readonly append: Append; readonly fromBatch: number }
   /** Read whole batches from `fromIndex` on for a member that lags, and report `fetched` or `fetchFailed`. */
   | { readonly type: 'fetch'; readonly to: string; readonly fromIndex: number; readonly epoch: number }
+  /** The leader has no log any more that would fit on to the own one: only a copy of its store helps. */
+  | { readonly type: 'behind'; readonly leader: string; readonly firstIndex: number }
   /** Elected: seal and append the batch that starts the epoch, and report it by `sealed`. */
   | { readonly type: 'lead'; readonly epoch: number }
   /** As leader: seal and append a batch with this configuration, and report it by `sealed`. */

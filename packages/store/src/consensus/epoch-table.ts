@@ -30,7 +30,12 @@ export class EpochTable {
     while ((this.#starts.at(-1)?.index ?? 0) > index) this.#starts.pop()
   }
 
-  /** Epoch of record `index`, which must be in the log; 0 for index 0. */
+  /** Drops the starts of epochs that end below `index`. */
+  discardBelow(index: number): void {
+    while ((this.#starts[1]?.index ?? Number.POSITIVE_INFINITY) <= index) this.#starts.shift()
+  }
+
+  /** Epoch of record `index`, which must be in the log, or be the one before its first; 0 for index 0. */
   epochAt(index: number): number {
     for (let at = this.#starts.length - 1; at >= 0; at--) {
       const start = this.#starts[at]
@@ -43,7 +48,7 @@ export class EpochTable {
    * The highest epoch in the log that is not above `epoch`, with its last record.
    *
    * @param lastIndex - Last record of the log.
-   * @returns Epoch 0 and index 0 if there is none.
+   * @returns Epoch 0 and index 0 if there is none, or it is not known any more.
    */
   endOfEpochUpTo(epoch: number, lastIndex: number): EpochStart {
     let end = lastIndex

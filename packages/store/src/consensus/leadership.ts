@@ -99,8 +99,9 @@ export class Leadership {
 
   tick(nowMs: number): void {
     for (const progress of this.#progress.values()) {
-      if (progress.connected && nowMs - progress.askedMs >= this.#options.heartbeatMs)
-        this.#heartbeat(progress, nowMs)
+      if (!progress.connected) continue
+      if (nowMs - progress.askedMs >= this.#options.heartbeatMs) this.#heartbeat(progress, nowMs)
+      if (progress.mode === 'gone') this.#tellBehind(progress, nowMs)
     }
   }
 
@@ -117,6 +118,7 @@ export class Leadership {
     }
     progress.connected = true
     progress.levelFrom = this.#tail.lastIndex
+    progress.toldBehindMs = Number.NEGATIVE_INFINITY
     progress.restart('probe', this.#tail.lastIndex + 1)
     this.#heartbeat(progress, nowMs)
   }
@@ -184,12 +186,18 @@ export class Leadership {
     this.#pull(progress)
   }
 
-  fetchFailed(to: string): void {
+  fetchFailed(to: string, nowMs: number): void {
     const progress = this.#progress.get(to)
-    if (progress === undefined) return
+    if (progress?.fetching !== true) return
     progress.fetching = false
-    progress.mode = 'gone'
-    this.#effects.push({ type: 'role' })
+    if (progress.nextIndex < this.#tail.firstIndex) this.#loseSight(progress, nowMs)
+  }
+
+  /** The own log begins later than it did. */
+  discarded(nowMs: number): void {
+    for (const progress of this.#progress.values()) {
+      if (progress.nextIndex < this.#tail.firstIndex) this.#loseSight(progress, nowMs)
+    }
   }
 
   /** A member's answer in this epoch. */
@@ -205,8 +213,9 @@ export class Leadership {
       return
     }
     progress.acknowledged(message.writtenIndex, message.durableIndex, nowMs)
-    if (progress.mode === 'probe') {
+    if (progress.mode !== 'stream') {
       if (message.previousIndex !== progress.nextIndex - 1) return // Answers an older question.
+      if (progress.mode === 'gone') this.#effects.push({ type: 'role' })
       progress.mode = 'stream'
     }
     if (progress.mode === 'stream') this.#pull(progress)
@@ -217,14 +226,32 @@ export class Leadership {
 
   /** Goes back to the last place where the two logs may agree, epoch by epoch, and asks again. */
   #searchFrom(progress: Progress, message: AppendReply, nowMs: number): void {
-    if (progress.mode === 'gone') return
     if (progress.mode === 'probe' && message.previousIndex !== progress.nextIndex - 1) return
     const own = this.#tail.endOfEpochUpTo(message.hintEpoch)
     const agreed = own.epoch === message.hintEpoch ? Math.min(own.index, message.durableIndex) : own.index
+    if (agreed < this.#tail.firstIndex - 1) {
+      this.#loseSight(progress, nowMs)
+      return
+    }
+    if (progress.mode === 'gone') this.#effects.push({ type: 'role' })
     // What is committed on both sides is the same, but a member may have to start from below what it acknowledged
     // to an earlier leader; its acknowledgements in this epoch stay true.
     progress.restart('probe', agreed + 1)
     this.#heartbeat(progress, nowMs)
+  }
+
+  /** What the member needs next is gone: it is asked about the beginning of what is there, until it has got so far. */
+  #loseSight(progress: Progress, nowMs: number): void {
+    if (progress.mode !== 'gone') this.#effects.push({ type: 'role' })
+    progress.restart('gone', this.#tail.firstIndex)
+    this.#tellBehind(progress, nowMs)
+  }
+
+  #tellBehind(progress: Progress, nowMs: number): void {
+    if (!progress.connected || nowMs - progress.toldBehindMs < 10 * this.#options.heartbeatMs) return
+    progress.toldBehindMs = nowMs
+    const { firstIndex } = this.#tail
+    this.#effects.send(progress.nodeId, { type: 'behind', epoch: this.epoch, firstIndex })
   }
 
   #heartbeat(progress: Progress, nowMs: number): void {

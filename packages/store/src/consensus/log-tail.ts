@@ -2,16 +2,18 @@ import type { EpochStart } from '../journal/log.ts'
 import { EpochTable } from './epoch-table.ts'
 
 /**
- * Where the own log ends, which epochs it is made of, and how much of it is written, durable and committed.
+ * Where the own log begins and ends, which epochs it is made of, and how much of it is written, durable and committed.
  *
  * Invariants:
  * - The written and the durable index are never above the last one: a truncation takes them along, and what the disk
  *   reports late of records that were cut does not count.
  * - The commit index never moves back (S6), and nothing at or below it is truncated (S7): who calls `commit` and
  *   `truncate` compares first.
+ * - What is below the first record is committed. Of the one before it the epoch is still known, of others it is not.
  */
 export class LogTail {
   readonly #epochs: EpochTable
+  #firstIndex: number
   #lastIndex: number
   #durableIndex: number
   #writtenIndex: number
@@ -20,12 +22,18 @@ export class LogTail {
   /** @param log - As recovered; all of it is durable. */
   constructor(log: RecoveredLog) {
     this.#epochs = new EpochTable(log.epochStarts)
+    this.#firstIndex = log.firstIndex
+    this.#epochs.discardBelow(log.firstIndex - 1)
     this.#lastIndex = log.lastIndex
     this.#durableIndex = log.lastIndex
     this.#writtenIndex = log.lastIndex
-    this.#commitIndex = log.commitIndex
+    this.#commitIndex = Math.max(log.commitIndex, log.firstIndex - 1)
   }
 
+  /** First record that is in the log, or will be. */
+  get firstIndex(): number {
+    return this.#firstIndex
+  }
   get lastIndex(): number {
     return this.#lastIndex
   }
@@ -45,17 +53,21 @@ export class LogTail {
     return this.#commitIndex
   }
 
-  /** Epoch of record `index`, which must be in the log; 0 for index 0. */
+  /** Epoch of record `index`, which must be in the log, or be the one before its first; 0 for index 0. */
   epochAt(index: number): number {
     return this.#epochs.epochAt(index)
   }
 
-  /** Whether record `index` is there and of `epoch`: then the log up to it is that of any other which has it (S8). */
+  /**
+   * Whether record `index` is, or was, there and of `epoch`: then the log up to it is that of any other which has it
+   * (S8). What was there once is committed, and so it is the same in the log of every leader that asks.
+   */
   holds(epoch: number, index: number): boolean {
+    if (index < this.#firstIndex - 1) return true
     return index <= this.#lastIndex && this.#epochs.epochAt(index) === epoch
   }
 
-  /** The highest epoch in the log that is not above `epoch`, with its last record; zeros if there is none. */
+  /** The highest epoch in the log that is not above `epoch`, with its last record; zeros if none is known. */
   endOfEpochUpTo(epoch: number): EpochStart {
     return this.#epochs.endOfEpochUpTo(epoch, this.#lastIndex)
   }
@@ -79,6 +91,12 @@ export class LogTail {
     if (this.#writtenIndex > index) this.#writtenIndex = index
   }
 
+  /** The log begins with `firstIndex` now: what was below is committed. */
+  discardBelow(firstIndex: number): void {
+    this.#firstIndex = firstIndex
+    this.#epochs.discardBelow(firstIndex - 1)
+  }
+
   written(index: number): void {
     this.#writtenIndex = Math.min(index, this.#lastIndex)
   }
@@ -94,7 +112,10 @@ export class LogTail {
 }
 
 export interface RecoveredLog {
+  /** First record that is there, or will be: 1 unless the log begins later. */
+  readonly firstIndex: number
   readonly lastIndex: number
   readonly commitIndex: number
+  /** From the one that covers the record before the first on, or from an earlier one. */
   readonly epochStarts: readonly EpochStart[]
 }

@@ -10,6 +10,8 @@ export type ConsensusMessage =
   | AppendReply
   /** The leader of `epoch` gives up; it dispatches nothing more, so its lease need not be waited for. */
   | { readonly type: 'resign'; readonly epoch: number }
+  /** From the leader of `epoch`: what the member lacks is gone; the leader's log begins with `firstIndex`. */
+  | { readonly type: 'behind'; readonly epoch: number; readonly firstIndex: number }
 
 /** Would you vote for me in `epoch`? Asked before anything is promised, so that a hopeless candidate disturbs nobody. */
 export interface PreVote {

@@ -4,7 +4,8 @@ import type { Peer } from './electorate.ts'
  * What a leader knows of one member's log, and how much it has sent on trust.
  *
  * `probe`: looking for the place where the logs part, one question at a time. `stream`: everything up to
- * `nextIndex - 1` was sent in order on this connection. `gone`: the member needs log that no longer exists.
+ * `nextIndex - 1` was sent in order on this connection. `gone`: the member needs log that no longer exists; it is asked
+ * all the same, since it may get it in another way.
  */
 export class Progress {
   readonly nodeId: string
@@ -26,6 +27,8 @@ export class Progress {
   /** When its durable index last moved, or it had nothing outstanding. */
   movedMs: number
   fetching = false
+  /** When it was last told that the log it needs is gone. */
+  toldBehindMs: number = Number.NEGATIVE_INFINITY
   /** Last record of the leader's log when it connected. */
   levelFrom = 0
   #flying: { readonly lastIndex: number; readonly bytes: number }[] = []
@@ -43,6 +46,11 @@ export class Progress {
   /** Bytes sent and not yet acknowledged as durable. */
   get flyingBytes(): number {
     return this.#flyingBytes
+  }
+
+  /** The lowest record that it may still need of the leader's log: none while a copy of the store is what it needs. */
+  get neededFrom(): number {
+    return this.mode === 'gone' ? Number.POSITIVE_INFINITY : this.durableIndex + 1
   }
 
   sent(lastIndex: number, bytes: number): void {
@@ -68,7 +76,7 @@ export class Progress {
   }
 
   /** Starts over from `nextIndex`: what was sent and not acknowledged is taken for lost. */
-  restart(mode: 'probe' | 'stream', nextIndex: number): void {
+  restart(mode: 'probe' | 'stream' | 'gone', nextIndex: number): void {
     this.mode = mode
     this.nextIndex = nextIndex
     this.#flying = []

@@ -30,6 +30,7 @@ export const FrameType = {
   append: 14,
   appendReply: 15,
   resign: 16,
+  behind: 17,
   snapshotRequest: 32,
   snapshotChunk: 33,
   repairRequest: 34,
@@ -52,6 +53,7 @@ const bodyBytes: Readonly<Partial<Record<number, number>>> = {
   [FrameType.voteReply]: 17,
   [FrameType.appendReply]: 49,
   [FrameType.resign]: 8,
+  [FrameType.behind]: 16,
 }
 
 /** A frame that breaks the protocol: its connection is closed, nothing else happens. */
@@ -133,6 +135,12 @@ export function encodeMessage(message: ConsensusMessage): Uint8Array[] {
     case 'resign': {
       const body = frameOf(FrameType.resign, 8)
       writeUint53(body, message.epoch, 5)
+      return [body]
+    }
+    case 'behind': {
+      const body = frameOf(FrameType.behind, 16)
+      writeUint53(body, message.epoch, 5)
+      writeUint53(body, message.firstIndex, 13)
       return [body]
     }
   }
@@ -222,6 +230,8 @@ function decode(type: number, body: Buffer): ConsensusMessage {
       }
     case FrameType.resign:
       return { type: 'resign', epoch: readUint53(body, 0) }
+    case FrameType.behind:
+      return { type: 'behind', epoch: readUint53(body, 0), firstIndex: readUint53(body, 8) }
     default:
       throw new FrameFault(`unknown frame type ${type}`)
   }

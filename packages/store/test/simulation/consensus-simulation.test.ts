@@ -22,17 +22,20 @@ describe('simulation of consensus cores', () => {
     let committed = 0
     let crashes = 0
     let reconfigurations = 0
+    let installs = 0
     for (let seed = 1; seed <= 1000 || performance.now() - began < budgetMs; seed++) {
       const result = simulate({ seed })
       elections += result.elections
       committed += result.committedBatches
       crashes += result.crashes
       reconfigurations += result.reconfigurations
+      installs += result.installs
     }
     expect(elections).toBeGreaterThan(1000)
     expect(committed).toBeGreaterThan(10_000)
     expect(crashes).toBeGreaterThan(100)
     expect(reconfigurations).toBeGreaterThan(1000)
+    expect(installs).toBeGreaterThan(100)
   })
 
   test('the same seed gives the same run', () => {

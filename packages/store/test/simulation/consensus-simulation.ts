@@ -30,6 +30,8 @@ export interface SimulationResult {
   readonly elections: number
   readonly committedBatches: number
   readonly crashes: number
+  /** Copies of a log that took the place of one that was too far behind. */
+  readonly installs: number
   /** Changes of the voters that were committed. */
   readonly reconfigurations: number
   /** From the end of the faults until one master served and the others followed it. */
@@ -90,6 +92,7 @@ class ConsensusSimulation {
   #clientOn = true
   #count = 0
   #crashes = 0
+  #installs = 0
 
   constructor(options: SimulationOptions) {
     this.#options = options
@@ -152,6 +155,7 @@ class ConsensusSimulation {
       elections: this.#history.leaders,
       committedBatches: this.#history.committedBatches,
       crashes: this.#crashes,
+      installs: this.#installs,
       reconfigurations: this.#history.reconfigurations,
       settledMs,
     }
@@ -211,7 +215,8 @@ class ConsensusSimulation {
   #start(node: SimulatedNode): void {
     const { disk } = node
     node.log = [...disk.log]
-    node.commitIndex = disk.commitIndex
+    node.commitIndex = Math.max(disk.commitIndex, disk.firstIndex - 1)
+    node.installing = false
     node.bootEpoch = Math.max(disk.promise.epoch, disk.lastEpoch)
     node.heardMs = Number.NEGATIVE_INFINITY
     node.diskFreeAtMs = 0
@@ -228,7 +233,12 @@ class ConsensusSimulation {
       weight: node.weight,
       sync: this.#sync,
       promise: disk.promise,
-      log: { lastIndex: disk.lastIndex, commitIndex: disk.commitIndex, epochStarts: disk.epochStarts },
+      log: {
+        firstIndex: disk.firstIndex,
+        lastIndex: disk.lastIndex,
+        commitIndex: disk.commitIndex,
+        epochStarts: disk.epochStarts,
+      },
       nowMs: this.#local(node),
       electionTimeoutMs,
       leaseMs: this.#leaseMs,
@@ -349,6 +359,42 @@ class ConsensusSimulation {
     for (const step of node.held.splice(0)) step()
   }
 
+  /** Copies the log of another node, and starts anew with it if it is at least as complete as the own one by then. */
+  #install(node: SimulatedNode, from: SimulatedNode): void {
+    if (node.installing) return
+    node.installing = true
+    this.#atNode(node, this.#nowMs + this.#delay(30), () => {
+      node.installing = false
+      const { core, disk } = node
+      if (core === undefined || from.core === undefined || from.paused || from.disk.firstIndex === 1) return
+      const { firstIndex } = from.disk
+      const { commitIndex } = from
+      const log = from.log.slice(0, from.log.findLastIndex(({ lastIndex }) => lastIndex <= commitIndex) + 1)
+      const last = log.at(-1)
+      if (last === undefined || !core.coveredBy(last.epoch, last.lastIndex)) return
+      this.#options.trace?.(
+        `${this.#nowMs.toFixed(1)} ${node.nodeId} installs ${firstIndex}..${last.lastIndex} of ${from.nodeId}`,
+      )
+      this.#installs++
+      this.#crash(node, this.#random.between(1, 100))
+      disk.install(log, firstIndex, this.#random.chance(0.5) ? commitIndex : firstIndex - 1)
+    })
+  }
+
+  /** Drops whole batches that are committed from the front of the log, at times without minding who needs them. */
+  #discard(node: SimulatedNode): void {
+    const { core, disk, commitIndex } = node
+    if (core === undefined || node.paused) return
+    const pinned = this.#random.chance(0.5) ? core.neededFrom : Number.POSITIVE_INFINITY
+    const upTo = Math.min(commitIndex, disk.lastIndex, pinned - 1)
+    const gone = node.log.filter((batch) => batch.firstIndex >= disk.firstIndex && batch.lastIndex <= upTo)
+    const last = gone.at(this.#random.chance(0.5) ? -1 : -1 - this.#random.below(gone.length + 1))
+    if (last === undefined) return
+    disk.firstIndex = last.lastIndex + 1
+    this.#options.trace?.(`${this.#nowMs.toFixed(1)} ${node.nodeId} begins with ${disk.firstIndex}`)
+    this.#perform(node, core.discarded(disk.firstIndex, this.#local(node)))
+  }
+
   // Effects.
 
   #perform(node: SimulatedNode, effects: readonly Effect[]): void {
@@ -431,6 +477,9 @@ class ConsensusSimulation {
       case 'confirm':
         if (!node.serving) fail(`S5: ${node.nodeId} confirms and does not serve`)
         if (this.#sync.committed) this.#history.confirms(node.nodeId, effect.index)
+        break
+      case 'behind':
+        this.#install(node, this.#node(Number(effect.leader.slice(1))))
         break
       case 'leaderLost':
         node.standAtMs =
@@ -528,8 +577,12 @@ class ConsensusSimulation {
       return node.log.slice(first, first + 1 + this.#random.below(6))
     }
     // The disk is read somewhere between the request and the answer.
-    const early = this.#random.chance(0.5) ? read() : undefined
+    const early = fromIndex >= node.disk.firstIndex && this.#random.chance(0.5) ? read() : undefined
     this.#atNode(node, this.#nowMs + this.#delay(this.#faults.fetchMs), () => {
+      if (early === undefined && fromIndex < node.disk.firstIndex) {
+        if (node.core !== undefined) this.#perform(node, node.core.fetchFailed(to, epoch, this.#local(node)))
+        return
+      }
       const batches = early ?? read()
       const bytes = Buffer.allocUnsafe(batches.length * 4)
       const spans = batches.map((batch, place): BatchSpan => {
@@ -739,6 +792,7 @@ class ConsensusSimulation {
       const node = someNode()
       if (node.core !== undefined && this.#mayLose(node)) this.#wipe(node)
     })
+    this.#repeat(faults.discards, () => this.#discard(random.pick(this.#nodes)))
     this.#repeat(faults.changes, () => {
       for (const node of this.#nodes) if (!node.paused) this.#reconfigure(node)
     })
@@ -870,6 +924,11 @@ class ConsensusSimulation {
       fail(
         `S2: ${node.nodeId} asks for votes in ${message.epoch}, durable is ${promise.epoch} ${promise.votedFor}`,
       )
+    } else if (message.type === 'append') {
+      const { previousEpoch, previousIndex } = message
+      const previous = node.log.findLast((batch) => batch.firstIndex <= previousIndex)
+      if (previousIndex < node.disk.firstIndex - 1 || (previous?.epoch ?? 0) !== previousEpoch)
+        fail(`S33: ${node.nodeId} asks about (${previousEpoch}, ${previousIndex}), which is gone or another`)
     } else if (message.type === 'appendReply' && message.accepted) {
       if (Math.max(promise.epoch, node.bootEpoch) < message.epoch) {
         fail(`S3: ${node.nodeId} acknowledges in ${message.epoch}, durable is ${promise.epoch}`)

@@ -17,6 +17,8 @@ export interface FaultMix {
   readonly wipes: number
   /** An operator adds or removes a voter, or tries to. */
   readonly changes: number
+  /** A node drops the beginning of its log. */
+  readonly discards: number
   readonly resignations: number
   /** Chance that a master resigns within a lease of beginning to serve. */
   readonly hastyResignations: number
@@ -51,6 +53,7 @@ export function drawFaults(random: SeededRandom): FaultMix {
     crashes: rate(1.2),
     wipes: random.chance(0.7) ? 0 : 0.3,
     changes: random.chance(0.5) ? 0 : random.pick([0.5, 2, 6]),
+    discards: random.chance(0.5) ? 0 : random.pick([0.5, 2, 6]),
     resignations: random.chance(0.7) ? 0 : random.pick([0.5, 2]),
     hastyResignations: random.chance(0.7) ? 0 : random.pick([0.2, 0.7]),
     fragile: random.chance(0.6) ? 0 : random.pick([0.001, 0.01, 0.1]),

@@ -272,6 +272,24 @@ export const mutants: readonly Mutant[] = [
     within: 2000,
   },
   {
+    name: 'goes on where its log no longer is',
+    rule: 'S33',
+    edits: [['if (progress.nextIndex < this.#tail.firstIndex) this.#loseSight(progress, nowMs)\n    }', '}']],
+    within: 1000,
+  },
+  {
+    name: 'searches below the beginning of its log',
+    rule: 'S33',
+    edits: [['if (agreed < this.#tail.firstIndex - 1) {', 'if (false) {']],
+    within: 1000,
+  },
+  {
+    name: 'does not tell a member that it needs a copy',
+    rule: 'S33',
+    edits: [["this.#effects.send(progress.nodeId, { type: 'behind', epoch: this.epoch, firstIndex })", '']],
+    within: 1000,
+  },
+  {
     name: 'counts a leader that is being removed',
     rule: 'S35',
     edits: [['const values = this.#electorate.voter ? [own] : []', 'const values = [own]']],

@@ -31,12 +31,14 @@ function runSeeds(from: number, count: number): void {
   let failures = 0
   let events = 0
   let changes = 0
+  let installs = 0
   let longestMs = 0
   for (let seed = from; seed < from + count; seed++) {
     try {
       const result = simulate({ seed })
       events += result.events
       changes += result.reconfigurations
+      installs += result.installs
       longestMs = Math.max(longestMs, result.settledMs)
     } catch (error) {
       failures++
@@ -48,7 +50,7 @@ function runSeeds(from: number, count: number): void {
   const seconds = (performance.now() - began) / 1000
   console.log(
     `${count} seeds from ${from}, ${failures} failed, ${(count / seconds).toFixed(0)} seeds/s, ` +
-      `${(events / count).toFixed(0)} events and ${(changes / count).toFixed(1)} changes of voters each, slowest to settle ${longestMs.toFixed(0)} ms`,
+      `${(events / count).toFixed(0)} events and ${(changes / count).toFixed(1)} changes of voters each, ${installs} logs installed, slowest to settle ${longestMs.toFixed(0)} ms`,
   )
 }
 

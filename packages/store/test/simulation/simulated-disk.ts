@@ -18,6 +18,8 @@ export class SimulatedDisk {
   promise: DurablePromise = { epoch: 0, votedFor: undefined }
   readonly log: SimulatedBatch[] = []
   commitIndex = 0
+  /** First record that can still be read: what is below is there only to compare logs with. */
+  firstIndex = 1
   /** Rises with each crash: what was under way before is no more. */
   generation = 0
   readonly #operations: LogOperation[] = []
@@ -41,7 +43,9 @@ export class SimulatedDisk {
   }
   get epochStarts(): EpochStart[] {
     const starts: EpochStart[] = []
-    for (const batch of this.log) {
+    for (const [place, batch] of this.log.entries()) {
+      // Of what is gone only the epoch of the last record is known.
+      if ((this.log[place + 1]?.firstIndex ?? Number.POSITIVE_INFINITY) < this.firstIndex) continue
       if (batch.epoch !== starts.at(-1)?.epoch) starts.push({ epoch: batch.epoch, index: batch.firstIndex })
     }
     return starts
@@ -81,6 +85,14 @@ export class SimulatedDisk {
     if (promise === undefined) throw new Error('no promise under way')
     this.promise = promise
     return promise
+  }
+
+  /** A copy of another log, committed up to `commitIndex`, takes the place of this one. */
+  install(log: readonly SimulatedBatch[], firstIndex: number, commitIndex: number): void {
+    this.log.splice(0, this.log.length, ...log)
+    for (const batch of log) batch.durableOn |= this.bit
+    this.firstIndex = firstIndex
+    this.commitIndex = commitIndex
   }
 
   /** Power is lost. Of what was under way, some may have reached the platter: a prefix, of each file on its own. */

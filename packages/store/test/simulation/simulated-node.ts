@@ -22,6 +22,8 @@ export class SimulatedNode {
   bootEpoch = 0
   /** Its mastership began to serve and is not over. */
   serving = false
+  /** It copies another node's log. */
+  installing = false
   paused = false
   /** Events that wait for the end of the pause. */
   readonly held: (() => void)[] = []

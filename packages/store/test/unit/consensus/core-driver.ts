@@ -35,7 +35,7 @@ export function core(settings: CoreSettings = {}): Consensus {
     configurations: [{ index: 0, voters: votersOf(...voters) }],
     weight: 1,
     promise: { epoch: 0, votedFor: undefined },
-    log: { lastIndex: 0, commitIndex: 0, epochStarts: [] },
+    log: { firstIndex: 1, lastIndex: 0, commitIndex: 0, epochStarts: [] },
     nowMs: 0,
     electionTimeoutMs,
     leaseMs,
@@ -75,7 +75,7 @@ export function logOf(epochs: readonly number[], commitIndex = 0): ConsensusOpti
   epochs.forEach((epoch, at) => {
     if (epoch !== epochStarts.at(-1)?.epoch) epochStarts.push({ epoch, index: at + 1 })
   })
-  return { lastIndex: epochs.length, commitIndex, epochStarts }
+  return { firstIndex: 1, lastIndex: epochs.length, commitIndex, epochStarts }
 }
 
 export const noBytes: Buffer = Buffer.alloc(0)

@@ -239,19 +239,6 @@ describe('sending', () => {
     expect(asked).toBeGreaterThanOrEqual(4)
   })
 
-  test('leader: a member that needs log that is gone is left alone, and starts over when it reconnects', () => {
-    const node = leading(2, 1000, { log: logOf([1, 1]) })
-    node.sealed(2, 3, 3, noBytes, 1000)
-    node.receive('b', accepted(2, 0, { accepted: false, previousIndex: 2, hintEpoch: 0 }), 1002)
-    node.receive('b', accepted(2, 0, { previousIndex: 0 }), 1003)
-    node.fetchFailed('b', 2)
-    expect([...node.progress].find(({ nodeId }) => nodeId === 'b')?.mode).toBe('gone')
-    expect(types(node.receive('b', accepted(2, 0, { previousIndex: 0 }), 1004))).toEqual([])
-    node.peerDown('b')
-    node.peerUp('b', 'b1', 1005)
-    expect([...node.progress].find(({ nodeId }) => nodeId === 'b')?.mode).toBe('probe')
-  })
-
   test('message of one who is not connected: is ignored', () => {
     const node = core()
     expect(node.receive('b', append(1, [0, 0]), 0)).toEqual([])

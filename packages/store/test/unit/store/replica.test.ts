@@ -195,6 +195,7 @@ class Rig {
         drained: () => {
           this.drained++
         },
+        behind: nothing,
         leaseRenewed: nothing,
         failed,
       },
@@ -205,7 +206,7 @@ class Rig {
         weight: 1,
         sync: syncPolicy('quorum_disk'),
         promise: { epoch: 0, votedFor: undefined },
-        log: { lastIndex: 0, commitIndex: 0, epochStarts: [] },
+        log: { firstIndex: 1, lastIndex: 0, commitIndex: 0, epochStarts: [] },
         electionTimeoutMs: 1000,
         leaseMs: 250,
         heartbeatMs: 50,
