@@ -8,7 +8,7 @@ import type { Disk } from './io/disk.ts'
 import type { Network } from './io/network.ts'
 import type { Random } from './io/random.ts'
 import type { Journal } from './journal/journal.ts'
-import { supportedLevels } from './level.ts'
+import { levelIn, supportedLevels } from './level.ts'
 import { Mastership } from './mastership.ts'
 import { type MemberInfo, Members, parseMemberInfo } from './members.ts'
 import { GapWindow } from './message-index/sequence-window.ts'
@@ -286,6 +286,8 @@ export class ReplicatedStore implements MessageStore {
       others: this.#members.statuses(this.#mesh?.peers() ?? [], this.#voters(), core, core?.leader, nowMs),
       connected: this.#members.connected().length,
       foundingObstacle: this.#foundingObstacle(),
+      bootId: this.#bootId,
+      levels: this.#environment.levels ?? supportedLevels,
       zookeeper: this.#elector?.status(),
     })
   }
@@ -328,7 +330,7 @@ export class ReplicatedStore implements MessageStore {
       bootId: this.#bootId,
       replicas: this.#settings.replicas,
       levels: this.#environment.levels ?? supportedLevels,
-      level: this.#cluster === undefined ? undefined : supportedLevels.lowest,
+      level: this.#cluster === undefined ? undefined : levelIn(this.#opened?.index.configuration?.json),
     }
   }
 

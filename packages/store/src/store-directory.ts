@@ -10,6 +10,7 @@ import { batchHeaderBytes, decodeBatchHeader } from './journal/batch.ts'
 import { batchesUpTo } from './journal/batch-run.ts'
 import { type Journal, openJournal } from './journal/journal.ts'
 import type { EpochStart, LogListener } from './journal/log.ts'
+import { isVoter } from './members.ts'
 import { type LevelIndexOptions, openLevelIndex } from './message-index/level-index.ts'
 import type { MessageIndex } from './message-index/message-index.ts'
 import { MessageReader } from './message-reader.ts'
@@ -217,11 +218,12 @@ async function identify(settings: StoreSettings, disk: Disk, random: Random): Pr
       `${directory}: is the store of node "${found.nodeId}", not of "${nodeId}" (nodeId)`,
     )
   }
-  const voters = found.cluster?.voters.length
-  if (voters !== undefined && voters !== replicas) {
+  // What a store that only learns has configured does not matter, and may be ahead of what is to come.
+  const voters = found.cluster?.voters ?? []
+  if (isVoter(voters, found) && voters.length !== replicas) {
     throw new StoreError(
       { code: 'STORE_FOREIGN_DIRECTORY', directory },
-      `${directory}: belongs to a cluster of ${voters} replicas, and ${replicas} are configured: set replicas to ${voters}`,
+      `${directory}: belongs to a cluster of ${voters.length} replicas, and ${replicas} are configured: set replicas to ${voters.length}`,
     )
   }
   return found

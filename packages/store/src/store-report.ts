@@ -2,6 +2,7 @@ import type { Consensus } from './consensus/consensus.ts'
 import type { MemberInfo } from './members.ts'
 import type { Role } from './message-store.ts'
 import type { StoreSettings } from './settings.ts'
+import type { LevelRange } from './store-administration.ts'
 import type { StoreDirectory } from './store-directory.ts'
 import type { MemberStatus, StoreStatus, ZooKeeperStatus } from './store-status.ts'
 
@@ -21,6 +22,8 @@ export interface StoreFacts {
   readonly connected: number
   /** Why the cluster is not founded with those that are here, if they are not just too few. */
   readonly foundingObstacle: string | undefined
+  readonly bootId: string
+  readonly levels: LevelRange
   readonly zookeeper: ZooKeeperStatus | undefined
 }
 
@@ -83,7 +86,7 @@ function neededOf({ replicas }: StoreSettings): number {
   return Math.floor(replicas / 2) + 1
 }
 
-function ownStatus({ settings, directory, core, role, master }: StoreFacts): MemberStatus {
+function ownStatus({ settings, directory, core, role, master, bootId, levels }: StoreFacts): MemberStatus {
   const { identity, journal } = directory
   const seen = master?.slaves.find((slave) => slave.nodeId === identity.nodeId)
   return {
@@ -98,6 +101,8 @@ function ownStatus({ settings, directory, core, role, master }: StoreFacts): Mem
     state: seen?.state ?? 'self',
     reason: undefined,
     lastHeardMs: 0,
+    bootId,
+    levels,
   }
 }
 

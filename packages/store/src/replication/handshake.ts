@@ -216,7 +216,7 @@ export class Handshake {
         reason: `${peer.name} at ${peer.address} and ${self.name} at ${self.address} have the same nodeId "${self.nodeId}": give one of them another`,
       }
     }
-    return levelsApart(peer, self) ?? levelsApart(self, peer)
+    return levelObjection(peer, self) ?? levelObjection(self, peer)
   }
 
   #refuse(reason: string): HandshakeResult {
@@ -281,7 +281,7 @@ function factsOf(node: NodeIdentity, protocols: ProtocolRange): unknown[] {
 }
 
 /** The cluster of `member` has a level that `other` cannot work with (rule S36). */
-function levelsApart(member: NodeIdentity, other: NodeIdentity): Objection | undefined {
+export function levelObjection(member: NodeIdentity, other: NodeIdentity): Objection | undefined {
   const { level } = member
   const { lowest, highest } = other.levels
   if (level === undefined || (level >= lowest && level <= highest)) return undefined

@@ -5,6 +5,7 @@ import type { Random } from '../io/random.ts'
 import { formatAddress } from '../options.ts'
 import {
   Handshake,
+  levelObjection,
   type NodeIdentity,
   type Objection,
   type ProtocolRange,
@@ -248,12 +249,15 @@ export class Mesh {
     ]
   }
 
-  /** Closes links that have been silent for too long. */
+  /** Closes links that have been silent for too long, and those to members that are too old for a level just reached. */
   tick(nowMs: number): void {
+    const self = this.#self()
     for (const peer of this.#peers.values()) {
       this.#checkProbe(peer, nowMs)
       if (peer.link !== undefined && nowMs - peer.link.heardMs > this.#options.silenceMs)
         peer.link.close(`nothing heard for ${this.#options.silenceMs} ms`)
+      const objection = peer.link && peer.identity && levelObjection(self, peer.identity)
+      if (objection !== undefined) peer.link?.dismiss(objection)
     }
     this.#prune()
   }

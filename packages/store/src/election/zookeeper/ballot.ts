@@ -29,10 +29,12 @@ export class Ballot {
   readonly refusals: readonly string[]
   /** What an operator should know, in words; the refusals among them. */
   readonly warnings: readonly string[]
-  readonly #replicas: number
+  /** Members that must be present before anyone stands: of the voters, once there are some. */
+  readonly needed: number
+  /** Members that count towards that. */
+  readonly counted: number
 
   constructor({ children, profile, facts, replicas }: BallotInput) {
-    this.#replicas = replicas
     const named = children.filter((child) => isMemberName(child.name)).sort(byName)
     const [own, ...extras] = named.filter((child) => child.own)
     this.own = own && ownMember(own.name, profile, facts)
@@ -55,19 +57,18 @@ export class Ballot {
     const known = newestOfEach(others.filter((other) => !isForeign(other)))
     this.members = (this.own === undefined ? known : [...known, this.own]).sort(byZnode)
 
-    if (this.members.length > replicas) {
+    const founded = facts.clusterUuid !== undefined
+    this.needed = facts.quorum
+    this.counted = founded ? this.members.filter(({ voter }) => voter).length : this.members.length
+    // Besides the voters of a cluster, any number of stores may learn.
+    if (!founded && this.members.length > replicas) {
       warnings.push(`${this.members.length} members of "${profile.group}" for replicas: ${replicas}`)
     }
     this.warnings = [...this.refusals, ...warnings]
   }
 
-  /** Members that must be present before anyone stands. */
-  get needed(): number {
-    return Math.floor(this.#replicas / 2) + 1
-  }
-
   get hasQuorum(): boolean {
-    return this.members.length >= this.needed
+    return this.counted >= this.needed
   }
 
   has(nodeId: string): boolean {

@@ -121,9 +121,9 @@ export class ZooKeeperElector implements Elector {
     if (this.#session.refusal !== undefined) return this.#session.refusal
     if (this.#session.state !== 'connected') return 'no session with ZooKeeper: no new master can be elected'
     if (this.#ballot === undefined) return this.#problem
-    const { refusals, hasQuorum, members, needed } = this.#ballot
+    const { refusals, hasQuorum, counted, needed } = this.#ballot
     if (refusals.length > 0) return refusals.join('; ')
-    if (!hasQuorum) return `${members.length} of the ${needed} members needed for an election are present`
+    if (!hasQuorum) return `${counted} of the ${needed} members needed for an election are present`
     return this.#problem
   }
 
@@ -334,6 +334,7 @@ function sameButPosition(a: ElectionFacts, b: ElectionFacts): boolean {
     a.nodeId === b.nodeId &&
     a.storeUuid === b.storeUuid &&
     a.clusterUuid === b.clusterUuid &&
-    a.lastEpoch === b.lastEpoch
+    a.lastEpoch === b.lastEpoch &&
+    a.quorum === b.quorum
   )
 }

@@ -62,7 +62,8 @@ function ballotOf(
   const [self, ...others] = sketches
   if (self === undefined) throw new TypeError('nobody looks')
   const children = [...raw, ...others.map((other) => child(other)), child(self, true)]
-  return new Ballot({ children, profile: profileOf(self), facts: factsOf(self), replicas })
+  const facts = { ...factsOf(self), quorum: Math.floor(replicas / 2) + 1 }
+  return new Ballot({ children, profile: profileOf(self), facts, replicas })
 }
 
 /** Who is where in the line, each by its own look. */
@@ -164,6 +165,20 @@ describe('ballot: who counts', () => {
     expect(ballotOf([...members.slice(0, -1), ...members.slice(0, 1)], [], replicas).members.length).toBe(
       Math.max(1, needed - 1),
     )
+  })
+
+  test('S35: of a cluster the voters do, by what its log says of them; those that learn do not, and are no surprise', () => {
+    const cluster = 'one'
+    const learners = [3, 4, 5].map((n) => ({ node: `n${n}`, sequence: n, cluster, voter: false }))
+    const [a, b] = [1, 2].map((n) => ({ node: `n${n}`, sequence: n, cluster })) as [Sketch, Sketch]
+    const alone = ballotOf([a, ...learners])
+    expect([alone.counted, alone.needed, alone.hasQuorum]).toEqual([1, 2, false])
+    expect(ballotOf([a, b, ...learners]).hasQuorum).toBe(true)
+    expect(ballotOf([a, b, ...learners]).warnings).toEqual([])
+    // Five vote now, whatever was configured.
+    const children = [child(b), child(a, true)]
+    const facts = { ...factsOf(a), quorum: 3 }
+    expect(new Ballot({ children, profile: profileOf(a), facts, replicas: 3 }).hasQuorum).toBe(false)
   })
 
   test('members of other ids on the same path do not, silently', () => {

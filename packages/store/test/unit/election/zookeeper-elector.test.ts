@@ -41,7 +41,7 @@ class Node {
       masterNodeId: undefined,
       serving: false,
       reachableVoters: 1,
-      quorum: 2,
+      quorum: Math.floor(cluster.replicas / 2) + 1,
     }
     this.elector = new ZooKeeperElector({
       session: this.session,

@@ -43,7 +43,8 @@ describe('mesh', () => {
   function gossip(...members: Node[]): void {
     for (const from of members) {
       const told = from.mesh.known()
-      for (const to of members) if (from.up.includes(to.nodeId)) to.mesh.heard(from.nodeId, told)
+      for (const to of members)
+        if (from.up.includes(to.identity.nodeId)) to.mesh.heard(from.identity.nodeId, told)
     }
   }
 
@@ -387,6 +388,21 @@ describe('mesh', () => {
     }
   })
 
+  test('S36: a member that is too old for a level the cluster has been raised to is let go, and knows why', async () => {
+    const self = { levels: { lowest: 1, highest: 2 }, level: 1 }
+    const [one, two, three] = [await started(1001, self), await started(1002, self), await started(1003)]
+    all(one, two, three)
+    await clock.run(500)
+    for (const node of [one, two]) node.identity = { ...node.identity, level: 2 }
+    one.mesh.tick(clock.monotonicMs())
+    two.mesh.tick(clock.monotonicMs())
+    await clock.run(2000)
+    expect(three.events.slice(-2)).toEqual(['down node-1001', 'down node-1002'])
+    expect(three.peer(1001)?.reason).toMatch(/uses level 2 .*start b-1003 with a newer release/)
+    expect(two.peer(1003)).toMatchObject({ connected: false, refused: true })
+    expect(one.peer(1002)?.connected).toBe(true)
+  })
+
   test("S36: members of neighbouring releases speak the older one's protocol; one of a lower level is refused", async () => {
     const [one, two, three] = [
       await started(1001, {
@@ -536,7 +552,7 @@ type NodeChanges = Partial<NodeIdentity> & { token?: string; protocols?: Protoco
 class Node {
   readonly mesh: Mesh
   readonly address: string
-  readonly nodeId: string
+  identity: NodeIdentity
   readonly network: FreezingNetwork
   readonly events: string[] = []
   readonly frames: string[] = []
@@ -552,12 +568,11 @@ class Node {
   ) {
     this.address = `h:${port}`
     this.network = new FreezingNetwork(network)
-    const identity = identityOf(port, changes)
-    this.nodeId = identity.nodeId
+    this.identity = identityOf(port, changes)
     this.mesh = new Mesh(
       { bind: { host: 'h', port }, address: this.address, securityToken: token, silenceMs: 3000, protocols },
       { network: this.network, clock, random: new SeededRandom(port) },
-      () => identity,
+      () => this.identity,
       {
         peerUp: (peer) => this.events.push(`up ${peer.nodeId}`),
         peerDown: (peer) => this.events.push(`down ${peer.nodeId}`),
