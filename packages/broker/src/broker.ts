@@ -1,10 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type {
-  MasterSession,
-  MessageStore,
-  StoreConfiguration,
-  StoreHost,
-  StoreListener,
+import {
+  type MasterSession,
+  type MessageStore,
+  type StoreAdministration,
+  type StoreConfiguration,
+  StoreError,
+  type StoreHost,
+  type StoreListener,
 } from '@levelmq/store'
 import type { BrokerOptions, TransportConnectorOptions } from './broker-options.ts'
 import { type BrokerStatus, brokerStatus } from './broker-status.ts'
@@ -14,6 +16,9 @@ import { publishedUri } from './connector/published-uri.ts'
 import type { MemoryLimits } from './destination/memory-budget.ts'
 import { QueueEngine, type QueueStatus } from './destination/queue-engine.ts'
 import { BrokerError } from './errors.ts'
+
+/** Longest time that a stopping master waits for another one to take over, in milliseconds. */
+const transferTimeoutMs = 3000
 
 /** What a broker is made of besides its options. */
 export interface BrokerDependencies {
@@ -96,7 +101,10 @@ export class Broker {
     await this.#store.open(this.#listener())
   }
 
-  /** Disconnects all clients, gives mastership up and closes the store. May be called in any state, also twice. */
+  /**
+   * Hands mastership to another member if there is one that can take it, disconnects all clients and closes the store.
+   * May be called in any state, also twice.
+   */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop()
     return this.#stopping
@@ -119,6 +127,23 @@ export class Broker {
   /** Whether clients are admitted: this broker is master, and all its connectors listen. */
   listening(): boolean {
     return this.#engine !== undefined && this.#connectors.serving === this.#engine
+  }
+
+  /** Changes of the cluster; `undefined` if this store has none. */
+  administration(): StoreAdministration | undefined {
+    return this.#store.administration
+  }
+
+  /**
+   * Deletes a queue with everything in it, and disconnects its consumers. Resolves once that is committed.
+   *
+   * @throws {@link BrokerError} `BROKER_UNKNOWN_QUEUE`; {@link StoreError} `STORE_NOT_MASTER`, also when mastership ends
+   *   meanwhile: then the queue may be deleted or not.
+   */
+  async deleteQueue(name: string): Promise<void> {
+    if (this.#engine === undefined)
+      throw new StoreError({ code: 'STORE_NOT_MASTER' }, 'this broker is not master')
+    await this.#engine.deleteQueue(name)
   }
 
   /** Why this broker cannot go on, once it cannot. */
@@ -182,11 +207,36 @@ export class Broker {
   }
 
   async #stop(): Promise<void> {
+    await this.#handOver()
     const engine = this.#engine
     this.#engine = undefined
     engine?.retire('the broker stops')
     await this.#connectors.close()
     await this.#store.close()
+  }
+
+  /** Clients find the next master at once, instead of waiting for one to be elected. */
+  async #handOver(): Promise<void> {
+    const administration = this.#engine === undefined ? undefined : this.#store.administration
+    if (administration === undefined) return
+    const timeLimit = new AbortController()
+    try {
+      const { to } = await Promise.race([
+        administration.transfer(undefined),
+        this.#afterDelay(transferTimeoutMs, timeLimit.signal),
+      ])
+      this.#dependencies.log('info', 'handed mastership over', { to })
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      this.#dependencies.log('info', 'mastership is not handed over', { reason })
+    } finally {
+      timeLimit.abort()
+    }
+  }
+
+  async #afterDelay(ms: number, signal: AbortSignal): Promise<never> {
+    await (this.#dependencies.delay?.(ms) ?? delay(ms, undefined, { signal }))
+    throw new Error(`no other member took it within ${ms} ms`)
   }
 
   #fail(cause: unknown): void {

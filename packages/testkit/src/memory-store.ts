@@ -80,6 +80,7 @@ export class MemoryStore implements MessageStore {
   #appendedBytes = 0
   #lease = true
   #room = true
+  #full = false
   #wantsRoom = false
   #commitPlanned = false
   #gate: Promise<void> | undefined
@@ -280,6 +281,11 @@ export class MemoryStore implements MessageStore {
     this.#tellRoom()
   }
 
+  /** The disk is full, or no longer: messages are refused while it is. */
+  setFull(full: boolean): void {
+    this.#full = full
+  }
+
   /** Reads wait from now on; the returned function lets them go on. */
   holdReads(): () => void {
     const { promise, resolve } = Promise.withResolvers<void>()
@@ -333,6 +339,7 @@ export class MemoryStore implements MessageStore {
         `record of ${bytes} bytes: the limit is ${this.#maxRecordBytes}`,
       )
     }
+    if (this.#full) throw new StoreError({ code: 'STORE_FULL', directory: 'memory' }, 'memory: no space')
     const sequences = producer === 0 ? undefined : this.#producersByIndex.get(producer)?.sequences
     const known = sequences?.get(sequence)
     if (known !== undefined) return -known

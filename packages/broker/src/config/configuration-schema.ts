@@ -10,6 +10,7 @@ import {
   size,
   someOf,
   text,
+  token,
   wholeNumber,
   znodePath,
   zooKeeperAddress,
@@ -98,6 +99,7 @@ const managementShape = {
   uri: address('http', 0),
   host: text(1, 255, 'a host name or address'),
   port: wholeNumber(0, 65535),
+  adminToken: token(16, 1024),
 }
 
 const logShape = { level: oneOf(['debug', 'info', 'warn', 'error']), format: oneOf(['text', 'json']) }
@@ -146,6 +148,7 @@ export interface ConfigurationInput {
         readonly uri?: string | undefined
         readonly host?: string | undefined
         readonly port?: number | undefined
+        readonly adminToken?: string | undefined
       }
     | undefined
   readonly log?: Optional<BrokerOptions['log']> | undefined

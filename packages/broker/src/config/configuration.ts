@@ -279,8 +279,10 @@ function resolveStore(input: ConfigurationInput, brokerName: string): BrokerOpti
 
 function resolveManagement(input: ConfigurationInput['managementContext']): BrokerOptions['management'] {
   if (input === false) return undefined
-  if (input?.uri !== undefined) return parseHostPort(input.uri.slice('http://'.length), 0)
-  return { host: input?.host ?? defaults.management.host, port: input?.port ?? defaults.management.port }
+  const { host = defaults.management.host, port = defaults.management.port, uri, adminToken } = input ?? {}
+  const address = uri === undefined ? { host, port } : parseHostPort(uri.slice('http://'.length), 0)
+  if (address === undefined || adminToken === undefined) return address
+  return { ...address, adminToken }
 }
 
 /** Without the settings that were not given, so that the store's own defaults stand. */

@@ -26,10 +26,10 @@ export interface UnknownVariable {
 
 const prefix = 'LEVELMQ_'
 
-/** Read by the command line itself: the configuration file, and the brokers that clients connect to. */
-const otherVariables: readonly string[] = ['LEVELMQ_CONFIG', 'LEVELMQ_URL']
+/** Read by the command line itself: the configuration file, the brokers that clients connect to, the administrator's token. */
+const otherVariables: readonly string[] = ['LEVELMQ_CONFIG', 'LEVELMQ_URL', 'LEVELMQ_ADMIN_TOKEN']
 
-const secrets: readonly string[] = ['securityToken', 'zkPassword']
+const secrets: readonly string[] = ['securityToken', 'zkPassword', 'adminToken']
 
 /** Each variable with the path that it sets. */
 const environmentVariables: ReadonlyMap<string, readonly string[]> = new Map(

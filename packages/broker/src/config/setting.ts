@@ -56,6 +56,15 @@ export function text(least: number, most: number, what = 'text'): z.ZodType<stri
   })
 }
 
+/** A secret that fits into an HTTP header: visible ASCII characters without blanks. */
+export function token(least: number, most: number): z.ZodType<string | undefined> {
+  return setting(`${least} to ${most} visible ASCII characters without blanks`, (value) =>
+    typeof value === 'string' && within(value.length, least, most) && /^[!-~]*$/.test(value)
+      ? value
+      : undefined,
+  )
+}
+
 /** One of a few words; case does not matter. */
 export function oneOf<const W extends string>(words: readonly W[]): z.ZodType<W | undefined> {
   return setting(`one of ${words.join(', ')}`, (value) => {

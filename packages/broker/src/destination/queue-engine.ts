@@ -50,6 +50,8 @@ export class QueueEngine implements Engine, ConnectionHost {
   readonly #toDispatch = new Set<Queue>()
   readonly #toConfirm = new Set<ClientConnection>()
   readonly #wantRoom = new Set<ClientConnection>()
+  /** Those who wait until a record of theirs is committed, in the order of the records. */
+  #awaitingCommit: { readonly index: number; readonly settled: PromiseWithResolvers<void> }[] = []
   #toFlush: ClientConnection[] = []
   #promised: ClientConnection[] = []
   #alive = true
@@ -101,6 +103,8 @@ export class QueueEngine implements Engine, ConnectionHost {
       if (queue.lastAppended <= index) this.#uncommitted.delete(queue)
       if (queue.consumerCount > 0) this.#toDispatch.add(queue)
     }
+    while (this.#awaitingCommit[0] !== undefined && this.#awaitingCommit[0].index <= index)
+      this.#awaitingCommit.shift()?.settled.resolve()
     this.work()
   }
 
@@ -151,6 +155,34 @@ export class QueueEngine implements Engine, ConnectionHost {
   }
 
   // What the management asks.
+
+  /**
+   * Deletes a queue with everything in it and disconnects whoever consumes it: a consumer that was left without its
+   * queue would wait for ever. Resolves once that is committed.
+   *
+   * @throws BrokerError `BROKER_UNKNOWN_QUEUE`; StoreError `STORE_NOT_MASTER`.
+   */
+  async deleteQueue(name: string): Promise<void> {
+    this.#checkAlive()
+    const queue = this.#queues.get(name)
+    if (queue === undefined)
+      throw new BrokerError({ code: 'BROKER_UNKNOWN_QUEUE', queue: name }, `there is no queue ${name}`)
+    this.#settle() // Behind the record that removes the queue none may name it.
+    const index = this.#session.removeQueue(queue.id)
+    this.#appended = index
+    const settled = Promise.withResolvers<void>()
+    this.#awaitingCommit.push({ index, settled })
+    queue.delete()
+    this.#queues.delete(name)
+    for (const set of [this.#uncommitted, this.#toDispatch]) set.delete(queue)
+    for (const connection of [...this.#connections.values()]) {
+      if (!connection.consumes(queue)) continue
+      connection.close()
+      this.#guard(connection, () => connection.client.disconnect(`queue ${name} was deleted`))
+    }
+    this.#session.flush()
+    await settled.promise
+  }
 
   get clientCount(): number {
     return this.#connections.size
@@ -286,7 +318,15 @@ export class QueueEngine implements Engine, ConnectionHost {
     try {
       return this.#session.addMessage(queue, producer, sequence, head, body)
     } catch (error) {
-      if (!(error instanceof StoreError) || error.detail.code !== 'STORE_RECORD_TOO_LARGE') throw error
+      if (!(error instanceof StoreError)) throw error
+      if (error.code === 'STORE_FULL') {
+        throw new BrokerError(
+          { code: 'BROKER_STORE_FULL' },
+          'the broker has no space for more messages: this one is not stored. Consuming messages makes space',
+          { cause: error },
+        )
+      }
+      if (error.detail.code !== 'STORE_RECORD_TOO_LARGE') throw error
       const { bytes, limit } = error.detail
       throw new BrokerError(
         { code: 'BROKER_MESSAGE_TOO_LARGE', bytes, limit },
@@ -345,15 +385,16 @@ export class QueueEngine implements Engine, ConnectionHost {
       let messages = fetch.type === 'read' ? fetch.messages : []
       if (fetch.type === 'page') {
         const entries = await this.#store.page(queue.id, fetch.after, fetch.limit)
-        if (!this.#alive) return
+        if (!this.#alive || queue.deleted) return
         messages = queue.paged(fetch, entries)
       }
       const envelopes =
         messages.length === 0 ? [] : await this.#store.read(messages.map((message) => message.index))
-      if (!this.#alive) return
+      if (!this.#alive || queue.deleted) return
       queue.fetched(messages, envelopes)
     } catch (error) {
-      if (this.#alive) this.#host.failed(error)
+      // What is deleted may be gone from the store in the middle of it.
+      if (this.#alive && !queue.deleted) this.#host.failed(error)
       return
     }
     this.#toDispatch.add(queue)
@@ -370,6 +411,8 @@ export class QueueEngine implements Engine, ConnectionHost {
   }
 
   #forgetWork(): void {
+    for (const { settled } of this.#awaitingCommit) settled.reject(notMaster())
+    this.#awaitingCommit = []
     this.#toSettle.clear()
     this.#toDispatch.clear()
     this.#toConfirm.clear()
@@ -380,6 +423,10 @@ export class QueueEngine implements Engine, ConnectionHost {
   }
 
   #checkAlive(): void {
-    if (!this.#alive) throw new StoreError({ code: 'STORE_NOT_MASTER' }, 'this broker is no longer master')
+    if (!this.#alive) throw notMaster()
   }
+}
+
+function notMaster(): StoreError {
+  return new StoreError({ code: 'STORE_NOT_MASTER' }, 'this broker is no longer master')
 }

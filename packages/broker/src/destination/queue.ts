@@ -24,6 +24,7 @@ export type Fetch =
  *   into memory twice, however late the store forgets a removed message.
  * - A gap ends at `#gapEnd`, the highest index that was left to the store. Only when pages have reached it may what
  *   was kept `ahead` of it join the window.
+ * - Once it is deleted, no record names it, and nothing of it is read or delivered.
  * - Memory is bounded by the limits, the consumers' credit, and one message if that alone is above the limits.
  */
 export class Queue {
@@ -51,6 +52,7 @@ export class Queue {
   #lastAppended = 0
   #size: number
   #outstanding = 0
+  #deleted = false
   /** Acknowledged, and to be removed by the next record. */
   #removed: number[] = []
   /** New redelivery counts that the next records have to tell, by count. */
@@ -77,6 +79,10 @@ export class Queue {
   /** Messages that consumers hold. */
   get outstanding(): number {
     return this.#outstanding
+  }
+
+  get deleted(): boolean {
+    return this.#deleted
   }
 
   /** Index of the last message that this mastership appended here. */
@@ -127,9 +133,22 @@ export class Queue {
     return delivered
   }
 
+  /** It is gone, with everything in it; its consumers still have to be closed. To be settled before. */
+  delete(): void {
+    this.#deleted = true
+    this.#window.clear()
+    this.#ahead.clear()
+    this.#returned.clear()
+    this.#release(this.#heldBytes)
+    this.#gapEnd = 0
+    this.#gapCount = 0
+    this.#size = 0
+  }
+
   /** A consumer acknowledged this one of its messages. */
   acknowledge(message: Message): void {
     this.#outstanding -= 1
+    if (this.#deleted) return
     this.#size -= 1
     this.#removed.push(message.index)
   }
@@ -139,6 +158,7 @@ export class Queue {
     if (messages.length === 0) return
     messages.sort((a, b) => a.index - b.index)
     this.#outstanding -= messages.length
+    if (this.#deleted) return
     this.#counted ??= new Map()
     for (const message of messages) {
       message.redeliveryCount += 1
@@ -171,7 +191,7 @@ export class Queue {
    * @param committed - The commit index.
    */
   nextFetch(committed: number): Fetch | undefined {
-    if (this.#fetching || this.consumerCount === 0) return undefined
+    if (this.#fetching || this.#deleted || this.consumerCount === 0) return undefined
     const first = this.#returned.first
     if (first !== undefined && first.envelope === undefined) {
       this.#fetching = true

@@ -43,6 +43,11 @@ export class ReturnedMessages {
     }
   }
 
+  clear(): void {
+    this.#messages = []
+    this.#front = 0
+  }
+
   /** From the front, without taking them. */
   *[Symbol.iterator](): Iterator<Message> {
     for (let place = this.#front; place < this.#messages.length; place++) {

@@ -1,9 +1,13 @@
+import { StoreError } from '@levelmq/store'
 import fastify, { type FastifyInstance } from 'fastify'
+import type { ManagementOptions } from '../broker-options.ts'
 import { BrokerError } from '../errors.ts'
+import { AdminAccess } from './admin-access.ts'
+import { type AdministeredBroker, type AdminLog, addAdminRoutes, statusOf } from './admin-routes.ts'
 import { type HealthFacts, readinessOf } from './health.ts'
 
 /** The broker, as far as its management server looks at it. */
-export interface ManagedBroker {
+export interface ManagedBroker extends AdministeredBroker {
   /** Plain data, ready for JSON. */
   status(): HealthFacts
   /** Whether clients are admitted: this broker is master and its connectors are open. */
@@ -12,28 +16,33 @@ export interface ManagedBroker {
   failure(): Error | undefined
 }
 
-/** Where the management server listens. */
-interface ManagementOptions {
-  readonly host: string
-  /** 0 for any free port. */
-  readonly port: number
-}
+// Requests have no use for more than this: what is posted is a name or two, and no path is long.
+const limits = { bodyBytes: 4096, headerBytes: 16_384, requestMs: 5_000, connections: 256 }
 
-// Requests have no use for more than this: there is nothing to post, and no long path.
-const limits = { bodyBytes: 1024, headerBytes: 16_384, requestMs: 5_000, connections: 256 }
+const knownPaths: readonly string[] = [
+  '/status',
+  '/health/live',
+  '/health/ready',
+  '/admin/members',
+  '/admin/transfer',
+  '/admin/level',
+  '/admin/queues',
+  '/admin/backup',
+]
 
 /**
- * HTTP server for operators and their tools: `/status`, `/health/live`, `/health/ready`. It answers in every role, so
- * that a broker without a master can be asked what it waits for. It changes nothing and admits anybody who reaches it:
- * hence the loopback default.
+ * HTTP server for operators and their tools: `/status`, `/health/live`, `/health/ready`, and `/admin`. It answers in every
+ * role, so that a broker without a master can be asked what it waits for. It shows its state to anybody who reaches it,
+ * hence the loopback default; whom it lets change something, `AdminAccess` decides.
  */
 export class ManagementServer {
   readonly #options: ManagementOptions
   readonly #app: FastifyInstance
 
-  constructor(options: ManagementOptions, broker: ManagedBroker) {
+  /** @param log - Told what administrators do. */
+  constructor(options: ManagementOptions, broker: ManagedBroker, log: AdminLog = () => {}) {
     this.#options = options
-    this.#app = createManagementApp(broker)
+    this.#app = createManagementApp(broker, options, log)
   }
 
   /**
@@ -42,7 +51,7 @@ export class ManagementServer {
    * @returns The address that it listens on, with its real port.
    * @throws {@link BrokerError} `BROKER_ADDRESS_IN_USE`.
    */
-  async start(): Promise<ManagementOptions> {
+  async start(): Promise<{ readonly host: string; readonly port: number }> {
     const { host, port } = this.#options
     try {
       await this.#app.listen({ host, port })
@@ -65,7 +74,11 @@ export class ManagementServer {
 }
 
 /** The routes, without a listener. */
-export function createManagementApp(broker: ManagedBroker): FastifyInstance {
+export function createManagementApp(
+  broker: ManagedBroker,
+  options: Pick<ManagementOptions, 'host' | 'adminToken'>,
+  log: AdminLog,
+): FastifyInstance {
   const app = fastify({
     logger: false,
     bodyLimit: limits.bodyBytes,
@@ -97,14 +110,23 @@ export function createManagementApp(broker: ManagedBroker): FastifyInstance {
   })
 
   app.setNotFoundHandler((request, reply) => {
-    reply
-      .code(404)
-      .send({ error: 'not found', path: request.url, known: ['/status', '/health/live', '/health/ready'] })
+    const message = `no ${request.method} ${request.url}`
+    reply.code(404).send({ code: 'NOT_FOUND', message, known: knownPaths })
   })
   app.setErrorHandler((error, _request, reply) => {
-    const status = isClientError(error) ? error.statusCode : 500
-    reply.code(status).send({ error: error instanceof Error ? error.message : String(error) })
+    if (error instanceof BrokerError || error instanceof StoreError) {
+      const status = statusOf(error)
+      if (status === 401) reply.header('www-authenticate', 'Bearer')
+      return reply.code(status).send({ code: error.code, message: error.message })
+    }
+    const message = error instanceof Error ? error.message : String(error)
+    // The framework's own: a body too large, or no JSON.
+    if (isClientError(error))
+      return reply.code(error.statusCode).send({ code: 'BROKER_INVALID_REQUEST', message })
+    return reply.code(500).send({ code: 'INTERNAL', message })
   })
+  const access = new AdminAccess(options.host, options.adminToken)
+  app.register(async (admin) => addAdminRoutes(admin, broker, access, log), { prefix: '/admin' })
   return app
 }
 

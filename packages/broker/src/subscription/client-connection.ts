@@ -127,6 +127,11 @@ export class ClientConnection implements EngineConnection {
     this.#host.work()
   }
 
+  consumes(queue: Queue): boolean {
+    for (const consumer of this.#consumers) if (consumer.queue === queue) return true
+    return false
+  }
+
   /** Gives back what all consumers hold. */
   endConsumers(): void {
     for (const consumer of this.#consumers) consumer.end()

@@ -1,3 +1,4 @@
+import type { StoreAdministration } from '@levelmq/store'
 import { MemoryStore } from '@levelmq/testkit'
 import { expect, test } from 'vitest'
 import { Broker } from '../../src/broker.ts'
@@ -67,6 +68,66 @@ test('broker: promoted, demoted and promoted before it listens, it serves the la
   client.connection.endOfRead()
   store.commit()
   expect(client.confirmations).toEqual([store.lastIndex])
+})
+
+/** Administration that can hand mastership over, and nothing else. */
+function handingOver(store: MemoryStore, transfer: StoreAdministration['transfer']): void {
+  Object.assign(store, { administration: { transfer } })
+}
+
+const never = () => new Promise<void>(() => {})
+
+test('broker: a master that stops hands mastership over first, and serves until it is taken', async () => {
+  const { broker, store, connector } = await serving(never)
+  const client = connector.accept()
+  const taken = Promise.withResolvers<{ to: string }>()
+  handingOver(store, () => taken.promise)
+  const stopped = broker.stop()
+  client.connection.send('q', Buffer.from('a'), Buffer.alloc(0), undefined, 0)
+  client.connection.endOfRead()
+  store.commit()
+  expect(client.confirmations).toEqual([store.lastIndex])
+  store.demote('another broker takes over')
+  expect(client.disconnects).toEqual(['another broker takes over'])
+  taken.resolve({ to: 'n2' })
+  await stopped
+  expect(connector.listening).toBe(false)
+})
+
+test.each<[string, StoreAdministration['transfer'], () => Promise<void>]>([
+  ['refuses', () => Promise.reject(new Error('no other voter is connected')), never],
+  ['takes too long', () => new Promise(() => {}), async () => {}],
+])('broker: a master whose successor %s stops all the same', async (_what, transfer, delay) => {
+  const { broker, store, connector } = await serving(delay)
+  handingOver(store, transfer)
+  const client = connector.accept()
+  await broker.stop()
+  expect(client.disconnects).toEqual(['the broker stops'])
+  expect(connector.listening).toBe(false)
+})
+
+test('broker: a slave that stops hands nothing over', async () => {
+  const { broker, store } = await started(never)
+  let asked = 0
+  handingOver(store, async () => {
+    asked += 1
+    return { to: 'n2' }
+  })
+  await broker.stop()
+  expect(asked).toBe(0)
+})
+
+test('broker: deletes a queue as master only', async () => {
+  const { broker, store, connector } = await serving()
+  const client = connector.accept()
+  client.connection.send('q', Buffer.from('a'), Buffer.alloc(0), undefined, 0)
+  client.connection.endOfRead()
+  const deleted = broker.deleteQueue('q')
+  store.commit()
+  await deleted
+  expect(broker.queues()).toEqual([])
+  store.demote()
+  await expect(broker.deleteQueue('q')).rejects.toMatchObject({ code: 'STORE_NOT_MASTER' })
 })
 
 test('broker: many changes of mastership in a row end in the last state', async () => {
@@ -274,7 +335,7 @@ interface Fixture {
   readonly fatal: Error[]
 }
 
-function made(uri = 'test://localhost:1'): Fixture {
+function made(uri = 'test://localhost:1', delay: (ms: number) => Promise<void> = async () => {}): Fixture {
   const options: BrokerOptions = {
     brokerName: 'one',
     persistenceAdapter: { kind: 'levelDB', options: { directory: 'unused' } },
@@ -300,21 +361,21 @@ function made(uri = 'test://localhost:1'): Fixture {
     log: () => undefined,
     onFatal: (error) => fatal.push(error),
     now: () => 0,
-    delay: async () => undefined,
+    delay,
   })
   if (store === undefined || connector === undefined)
     throw new Error('the broker made no store or no connector')
   return { broker, store, connector, fatal }
 }
 
-async function started(): Promise<Fixture> {
-  const fixture = made()
+async function started(delay?: (ms: number) => Promise<void>): Promise<Fixture> {
+  const fixture = made(undefined, delay)
   await fixture.broker.start()
   return fixture
 }
 
-async function serving(): Promise<Fixture> {
-  const fixture = await started()
+async function serving(delay?: (ms: number) => Promise<void>): Promise<Fixture> {
+  const fixture = await started(delay)
   fixture.store.promote()
   await fixture.connector.changed(() => fixture.broker.listening())
   return fixture

@@ -44,7 +44,7 @@ export async function runBroker(options: {
   const management =
     configuration.management === undefined
       ? undefined
-      : new ManagementServer(configuration.management, broker)
+      : new ManagementServer(configuration.management, broker, log)
 
   let stopping: Promise<void> | undefined
   const stop = (reason: string) => {

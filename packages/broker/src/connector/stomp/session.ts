@@ -220,7 +220,7 @@ export class StompSession implements Client {
     this.#delivering = false
     this.#encoder.error(
       reason,
-      'What has no receipt yet is in doubt: it may have been stored or not. Reconnect, to the new master, and send it again.',
+      'What has no receipt yet is in doubt: it may have been stored or not. Reconnect, to the master, and send it again.',
       undefined,
     )
     this.#write()

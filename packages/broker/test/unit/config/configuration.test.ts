@@ -181,6 +181,16 @@ test('environment: variables override the file', () => {
   })
 })
 
+test('management: the administrators’ token comes from the file, the environment or a file of its own, and is never shown', () => {
+  const adminToken = 'correct-horse-battery'
+  const management = { host: '127.0.0.1', port: 8161, adminToken }
+  expect(load(`managementContext: { adminToken: ${adminToken} }\n`).management).toEqual(management)
+  const variable = 'LEVELMQ_MANAGEMENT_CONTEXT_ADMIN_TOKEN'
+  expect(load('', { env: { [variable]: adminToken } }).management).toEqual(management)
+  expect(() => load('managementContext: { adminToken: too-short }\n')).toThrow(/16 to 1024 visible ASCII/)
+  expect(() => load('managementContext: { adminToken: too-short }\n')).not.toThrow(/too-short/)
+})
+
 test('environment: management can be switched off', () => {
   expect(load('', { env: { LEVELMQ_MANAGEMENT_CONTEXT: 'false' } }).management).toBeUndefined()
 })

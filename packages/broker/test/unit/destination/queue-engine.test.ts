@@ -23,6 +23,101 @@ test('queue: a commit in the middle of what was sent delivers up to there', asyn
   expect(consumer.texts).toEqual(['a'])
 })
 
+test('S30: without space messages are refused, and what is there is consumed; with space they are taken again', async () => {
+  const { store, client } = await opened()
+  const producer = client()
+  const consumer = client()
+  const mixed = consumer.subscribe('q')
+  producer.send('q', 'a', 'b')
+  store.commit()
+  store.setFull(true)
+  expect(() => producer.put('q', 'c')).toThrow(expect.objectContaining({ code: 'BROKER_STORE_FULL' }))
+  producer.connection.endOfRead()
+  for (const { index } of consumer.deliveries) expect(mixed.acknowledge(index)).toBeGreaterThan(0)
+  consumer.connection.endOfRead()
+  store.commit()
+  expect(consumer.confirmedIndex).toBe(store.lastIndex)
+  expect(store.queues()).toMatchObject([{ name: 'q', messageCount: 0 }])
+  expect([producer.disconnects, consumer.disconnects]).toEqual([[], []])
+  store.setFull(false)
+  producer.send('q', 'c')
+  store.commit()
+  expect(consumer.texts).toEqual(['a', 'b', 'c'])
+})
+
+test('T27: a deleted queue is gone with its messages once that is committed, and its name begins anew', async () => {
+  const fixture = await opened()
+  const { store, client, engine } = fixture
+  const producer = client()
+  producer.send('q', 'a', 'b')
+  producer.send('other', 'c')
+  store.commit()
+  let done = false
+  const deleted = engine.deleteQueue('q').then(() => {
+    done = true
+  })
+  producer.send('q', 'new')
+  await Promise.resolve()
+  expect(done).toBe(false)
+  store.commit()
+  await deleted
+  expect(store.queues().map(({ name, messageCount }) => [name, messageCount])).toEqual([
+    ['other', 1],
+    ['q', 1],
+  ])
+  const consumer = client()
+  consumer.subscribe('q')
+  await fixture.settle()
+  expect(consumer.texts).toEqual(['new'])
+  expect(fixture.failures).toEqual([])
+})
+
+test('T27: consumers of a deleted queue are disconnected, what they acknowledged before it is recorded, others go on', async () => {
+  const fixture = await opened()
+  const { store, client, engine } = fixture
+  const [consumer, other, producer] = [client(), client(), client()]
+  const subscription = consumer.subscribe('q')
+  other.subscribe('other')
+  producer.send('q', 'a', 'b')
+  store.commit()
+  subscription.acknowledge(consumer.deliveries[0]?.index ?? 0)
+  const deleted = engine.deleteQueue('q')
+  expect(consumer.disconnects).toEqual(['queue q was deleted'])
+  expect(store.appendedRecords).toMatchObject({ removals: 1, counts: 0 })
+  store.commit()
+  await deleted
+  producer.send('other', 'c')
+  store.commit()
+  expect(other.texts).toEqual(['c'])
+  expect([other.disconnects, producer.disconnects, engine.clientCount]).toEqual([[], [], 2])
+  expect(engine.memoryBytes).toBe(0)
+})
+
+test('T27: a queue that is deleted while a page of it is read ends nothing but that', async () => {
+  const fixture = await opened({}, { queueMessages: 2 })
+  const { store, client, engine } = fixture
+  client().send('q', 'a', 'b', 'c', 'd')
+  store.commit()
+  const release = store.holdReads()
+  client().subscribe('q')
+  const deleted = engine.deleteQueue('q')
+  store.commit()
+  release()
+  await deleted
+  await fixture.settle()
+  expect(fixture.failures).toEqual([])
+  expect([engine.queueCount, engine.memoryBytes]).toEqual([0, 0])
+})
+
+test('T27: a queue that is not there is not deleted, and a lost mastership leaves the deletion in doubt', async () => {
+  const { store, client, engine } = await opened()
+  await expect(engine.deleteQueue('q')).rejects.toMatchObject({ code: 'BROKER_UNKNOWN_QUEUE' })
+  client().send('q', 'a')
+  const deleted = engine.deleteQueue('q')
+  store.demote()
+  await expect(deleted).rejects.toMatchObject({ code: 'STORE_NOT_MASTER' })
+})
+
 test('lease: nothing is delivered without it, and delivery goes on when it comes back', async () => {
   const { store, client } = await opened()
   const consumer = client()

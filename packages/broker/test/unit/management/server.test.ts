@@ -9,11 +9,17 @@ afterEach(async () => {
 })
 
 function broker(facts: HealthFacts, more: { listening?: boolean; failure?: Error } = {}): ManagedBroker {
-  return { status: () => facts, listening: () => more.listening ?? true, failure: () => more.failure }
+  return {
+    status: () => facts,
+    listening: () => more.listening ?? true,
+    failure: () => more.failure,
+    administration: () => undefined,
+    deleteQueue: async () => undefined,
+  }
 }
 
 async function get(managed: ManagedBroker, url: string) {
-  const app = createManagementApp(managed)
+  const app = createManagementApp(managed, { host: '127.0.0.1' }, () => undefined)
   closing.push(() => app.close())
   const response = await app.inject({ method: 'GET', url })
   return { status: response.statusCode, body: response.json() }

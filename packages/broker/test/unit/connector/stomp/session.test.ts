@@ -333,6 +333,15 @@ describe('stomp session: SEND', () => {
     }
   })
 
+  test('S30: a message for which there is no space is refused with an ERROR that says so, for this client alone', () => {
+    const bench = new Bench().connect()
+    bench.engine.fault = new BrokerError({ code: 'BROKER_STORE_FULL' }, 'no space for more messages')
+    expect(bench.read('SEND\ndestination:/queue/a\nreceipt:9\n\nx\0')).toMatchObject([
+      { command: 'ERROR', headers: { message: 'no space for more messages', 'receipt-id': '9' } },
+    ])
+    expect(bench.calls.at(-1)).toBe('end')
+  })
+
   test('a fault of the engine closes this connection; what came before it counts', () => {
     const bench = new Bench().connect()
     bench.engine.fault = new BrokerError(
