@@ -10,7 +10,7 @@ import { ZooKeeperSession } from './io/node/zookeeper-session.ts'
 import type { Random } from './io/random.ts'
 import type { MessageStore } from './message-store.ts'
 import type { LevelDbOptions, ReplicatedLevelDbOptions } from './options.ts'
-import { ReplicatedStore } from './replicated-store.ts'
+import { ReplicatedStore, type StoreEnvironment } from './replicated-store.ts'
 import { levelDbSettings, replicatedSettings, type StoreSettings } from './settings.ts'
 
 /** Which store to open. With `replicas: 1` the same directory opens either way. */
@@ -32,12 +32,17 @@ export interface StoreHost {
 /**
  * Makes the store that a configuration describes; nothing is opened before `open`.
  *
+ * @param release - As if of another release, for tests.
  * @throws StoreError `STORE_INVALID_OPTION` for an unknown or wrong setting.
  */
-export function createStore(configuration: StoreConfiguration, host: StoreHost): MessageStore {
+export function createStore(
+  configuration: StoreConfiguration,
+  host: StoreHost,
+  release: Pick<StoreEnvironment, 'levels' | 'protocols'> = {},
+): MessageStore {
   const clock = new SystemClock()
   const random = new SystemRandom()
-  const world = { disk: new NodeDisk(), network: nodeNetwork, clock, random }
+  const world = { disk: new NodeDisk(), network: nodeNetwork, clock, random, ...release }
   if (configuration.kind === 'levelDB') {
     return new ReplicatedStore(levelDbSettings(configuration.options), host, { ...world, elector: undefined })
   }

@@ -31,7 +31,7 @@ export interface ProtocolRange {
 }
 
 /** Version 1 was that of development builds, which know neither levels nor boot ids. */
-export const supportedProtocols: ProtocolRange = { lowest: 2, highest: 2 }
+const supportedProtocols: ProtocolRange = { lowest: 2, highest: 2 }
 
 /**
  * Why there is no link: `stranger`: the two do not belong together, until someone changes that; `rival`: another process

@@ -13,6 +13,9 @@ import type { MemberStatus, StoreStatus } from '../../src/store-status.ts'
 
 export const electionTimeoutMs = 300
 
+/** What a member's release supports, if it is to be another one than this. */
+type Release = NonNullable<Parameters<typeof createStore>[2]>
+
 /** Waits until `condition` holds, and says what was waited for if it does not. */
 export async function until(what: string, condition: () => boolean, withinMs = 10_000): Promise<void> {
   const deadline = performance.now() + withinMs
@@ -134,7 +137,7 @@ export class StoreCluster {
   }
 
   /** Makes the member at `place`, from 0 up, without opening it. */
-  member(place: number, changes: Partial<ReplicatedLevelDbOptions> = {}): Member {
+  member(place: number, changes: Partial<ReplicatedLevelDbOptions> = {}, release: Release = {}): Member {
     const name = changes.memberName ?? `b${place}`
     const options: ReplicatedLevelDbOptions = {
       brokerName: 'group',
@@ -149,12 +152,16 @@ export class StoreCluster {
       ...changes,
     }
     return new Member(name, (log) =>
-      createStore({ kind: 'replicatedLevelDB', options }, { memberInfo: { brokerName: name }, log }),
+      createStore({ kind: 'replicatedLevelDB', options }, { memberInfo: { brokerName: name }, log }, release),
     )
   }
 
-  async open(place: number, changes: Partial<ReplicatedLevelDbOptions> = {}): Promise<Member> {
-    const member = this.member(place, changes)
+  async open(
+    place: number,
+    changes: Partial<ReplicatedLevelDbOptions> = {},
+    release: Release = {},
+  ): Promise<Member> {
+    const member = this.member(place, changes, release)
     this.#open.add(member)
     return await member.open()
   }

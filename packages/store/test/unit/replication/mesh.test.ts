@@ -1,7 +1,7 @@
 import { SeededRandom, VirtualClock, VirtualNetwork } from '@levelmq/testkit'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Address, Connection, Listener, Network } from '../../../src/io/network.ts'
-import { encodeJsonFrame, encodeMessage, FrameType } from '../../../src/replication/frame.ts'
+import { decodeMessage, encodeJsonFrame, encodeMessage, FrameType } from '../../../src/replication/frame.ts'
 import { Handshake, type NodeIdentity, type ProtocolRange } from '../../../src/replication/handshake.ts'
 import { Mesh, parseAddress } from '../../../src/replication/mesh.ts'
 
@@ -442,14 +442,53 @@ describe('mesh', () => {
     expect(one.events).toEqual(['up node-1002'])
   })
 
-  test('strangers: one that says nothing is let go after the time for a handshake', async () => {
+  test.each<[string, Buffer]>([
+    ['a frame of members', Buffer.concat(encodeMessage({ type: 'resign', epoch: 1 }))],
+    ['a probe', encodeJsonFrame(FrameType.probe, {})],
+    ['a piece of a large frame', encodeJsonFrame(FrameType.piece, {})],
+    ['the head of a frame of 4 KiB and one byte', Buffer.from([0x01, 0x10, 0, 0, FrameType.hello])],
+  ])(
+    'X1: a stranger that sends %s instead of its proof is let go, and heard by nobody',
+    async (_name, bytes) => {
+      const one = await started(1001)
+      const stranger = await dial(network, 1001)
+      const handshake = new Handshake('dialer', identityOf(1000, {}), 'secret', Buffer.alloc(32))
+      stranger.connection.write([...handshake.start(), bytes])
+      await clock.run(1)
+      expect(stranger.closed).toBe(true)
+      expect([one.events, one.frames]).toEqual([[], []])
+    },
+  )
+
+  test('X1: strangers that call again and again are told of once each, not at each call', async () => {
+    const one = await started(1001)
+    for (let call = 0; call < 50; call++) {
+      const stranger = await dial(network, 1001)
+      stranger.connection.write([Buffer.from('GET / HTTP/1.1\r\n\r\n')])
+      await clock.run(1)
+    }
+    expect(one.logged).toHaveLength(1)
+  })
+
+  test('S36: a frame of a type that nobody knows ends the link, of a member too', async () => {
+    const [one, two] = [await started(1001), await started(1002)]
+    one.reads = true
+    all(one, two)
+    await clock.run(100)
+    two.mesh.send('node-1001', [encodeJsonFrame(99 as FrameType, {})])
+    await clock.run(10)
+    expect(one.events).toEqual(['up node-1002', 'down node-1002'])
+    expect(one.peer(1002)?.reason).toMatch(/unknown frame type 99/)
+  })
+
+  test('X1: a stranger that says nothing is let go after the time for a handshake', async () => {
     await started(1002)
     const stranger = await dial(network, 1002)
     await clock.run(5100)
     expect(stranger.closed).toBe(true)
   })
 
-  test('strangers: however many keep silent, they are bounded and do not shut a member out', async () => {
+  test('X1: strangers, however many keep silent, they are bounded and do not shut a member out', async () => {
     const two = await started(1002)
     two.mesh.setPeers(['h:1001'])
     for (let count = 0; count < 100; count++) await dial(network, 1002)
@@ -557,6 +596,8 @@ class Node {
   readonly events: string[] = []
   readonly frames: string[] = []
   readonly logged: string[] = []
+  /** Reads what it is sent, as a store does. */
+  reads = false
   /** Levels of what was logged. */
   readonly levels = new Set<string>()
 
@@ -576,7 +617,10 @@ class Node {
       {
         peerUp: (peer) => this.events.push(`up ${peer.nodeId}`),
         peerDown: (peer) => this.events.push(`down ${peer.nodeId}`),
-        frame: (peer, type) => this.frames.push(`${type} from ${peer.nodeId}`),
+        frame: (peer, type, body) => {
+          this.frames.push(`${type} from ${peer.nodeId}`)
+          if (this.reads) decodeMessage(type, body)
+        },
         changed: () => undefined,
         log: (level, message) => {
           this.levels.add(level)
