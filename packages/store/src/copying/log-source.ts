@@ -48,6 +48,11 @@ export class LogSource {
     return { start, batches: batchesUpTo(await this.#log.read(nextIndex, maxBytes), commitIndex) }
   }
 
+  /** The copy is whole, or given up. */
+  release(to: string): void {
+    this.#copies.delete(to)
+  }
+
   /** Lowest record that a copy still needs; plus infinity if there is none. */
   pinnedFrom(nowMs: number): number {
     let pinned = Number.POSITIVE_INFINITY
