@@ -1,8 +1,15 @@
 import { type BatchHeader, batchHeaderBytes } from './journal/batch.ts'
 import { RecordKind, recordHeaderBytes } from './journal/record.ts'
-import type { Voter } from './store-identity.ts'
+import { type Cluster, parseCluster, type Voter } from './store-identity.ts'
 
-const maxVoters = 9
+/**
+ * What a configuration record says.
+ *
+ * @throws Error that says what is wrong with it.
+ */
+export function readConfiguration(json: string): Cluster {
+  return parseCluster(JSON.parse(json))
+}
 
 /**
  * Who votes from a batch on, if its header says that it holds a configuration.
@@ -11,6 +18,11 @@ const maxVoters = 9
  * @throws Error that says what is wrong with it.
  */
 export function votersIn(from: Buffer, at: number, header: BatchHeader): readonly Voter[] | undefined {
+  return configurationIn(from, at, header)?.voters
+}
+
+/** As {@link votersIn}, with all that the configuration says. */
+export function configurationIn(from: Buffer, at: number, header: BatchHeader): Cluster | undefined {
   if (!header.holdsConfiguration) return undefined
   let offset = at + batchHeaderBytes
   const end = offset + header.payloadBytes
@@ -19,25 +31,8 @@ export function votersIn(from: Buffer, at: number, header: BatchHeader): readonl
     const body = offset + recordHeaderBytes
     offset = body + from.readUInt32LE(offset)
     // A batch holds one at most.
-    if (kind === RecordKind.configuration && offset <= end) return parse(from.toString('utf8', body, offset))
+    if (kind === RecordKind.configuration && offset <= end)
+      return readConfiguration(from.toString('utf8', body, offset))
   }
   throw new Error('it is missing')
-}
-
-/** The voters keep whatever they carry besides their names. */
-function parse(json: string): readonly Voter[] {
-  const { voters } = JSON.parse(json) as { voters?: unknown }
-  if (!Array.isArray(voters) || voters.length < 1 || voters.length > maxVoters || !voters.every(isVoter))
-    throw new Error(`1 to ${maxVoters} voters are expected`)
-  return voters
-}
-
-function isVoter(value: unknown): value is Voter {
-  if (typeof value !== 'object' || value === null) return false
-  const { nodeId, storeUuid } = value as Record<string, unknown>
-  return isName(nodeId) && isName(storeUuid)
-}
-
-function isName(value: unknown): boolean {
-  return typeof value === 'string' && value !== '' && value.length <= 256
 }

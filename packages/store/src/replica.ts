@@ -1,4 +1,6 @@
 import type { Applier } from './applier.ts'
+import type { ClusterHistory } from './cluster-history.ts'
+import { configurationIn, readConfiguration } from './configuration-record.ts'
 import { Consensus, type ConsensusOptions } from './consensus/consensus.ts'
 import type { Effect } from './consensus/effect.ts'
 import type { Append, ConsensusMessage } from './consensus/message.ts'
@@ -37,6 +39,8 @@ export interface ReplicaHost {
 export interface ReplicaParts {
   readonly log: Log
   readonly applier: Applier
+  /** Kept in step with the log. */
+  readonly clusters: ClusterHistory
   readonly clock: Clock
   readonly host: ReplicaHost
   readonly consensus: Omit<ConsensusOptions, 'nowMs'>
@@ -62,6 +66,7 @@ export class Replica {
   readonly builder: BatchBuilder = new BatchBuilder()
   readonly #log: Log
   readonly #applier: Applier
+  readonly #clusters: ClusterHistory
   readonly #clock: Clock
   readonly #host: ReplicaHost
   readonly #roomBytes: number
@@ -80,6 +85,7 @@ export class Replica {
   constructor(parts: ReplicaParts) {
     this.#log = parts.log
     this.#applier = parts.applier
+    this.#clusters = parts.clusters
     this.#clock = parts.clock
     this.#host = parts.host
     this.#roomBytes = parts.roomBytes
@@ -198,6 +204,13 @@ export class Replica {
     this.#seal()
   }
 
+  /** As leader: writes the configuration again, with what the host says of it now; false if that cannot be now. */
+  restateConfiguration(): boolean {
+    if (!this.core.serving || this.core.changing || this.#stopped) return false
+    this.#configure(this.core.epoch, this.core.voters)
+    return true
+  }
+
   /** @param voters - What the configuration in the open batch says, if it holds one. */
   #seal(voters?: readonly Voter[]): void {
     const firstIndex = this.#log.lastIndex + 1
@@ -252,6 +265,7 @@ export class Replica {
         break
       case 'truncate':
         this.#log.truncate(effect.index)
+        this.#clusters.truncate(effect.index)
         this.#applier.truncated(effect.index)
         break
       case 'fetch':
@@ -311,8 +325,19 @@ export class Replica {
       )
       return
     }
+    this.#noteClusters(message, fromBatch)
     this.#log.append(bytes, first.firstIndex, last.lastIndex)
     this.#applier.keep(bytes, first.firstIndex, last.lastIndex)
+  }
+
+  /** What the configurations say besides who votes is for the store to keep. */
+  #noteClusters({ batches, bytes }: Append, fromBatch: number): void {
+    for (const { voters, offset, lastIndex } of batches.slice(fromBatch)) {
+      if (voters === undefined) continue
+      const header = decodeBatchHeader(bytes, offset)
+      const cluster = typeof header === 'string' ? undefined : configurationIn(bytes, offset, header)
+      if (cluster !== undefined) this.#clusters.append(lastIndex, cluster)
+    }
   }
 
   #committed(index: number): void {
@@ -332,16 +357,20 @@ export class Replica {
     if (this.core.role !== 'leader' || this.core.epoch !== epoch) return
     this.builder.clear()
     this.builder.text(RecordKind.epochStart, this.core.leader ?? '')
-    const { voters } = this.core
-    this.builder.text(RecordKind.configuration, this.#host.configuration(voters))
-    this.#seal(voters)
+    this.#sealConfiguration(this.core.voters)
   }
 
   /** A configuration is sealed alone, so that whoever reads the batch finds it at its start. */
   #configure(epoch: number, voters: readonly Voter[]): void {
     if (this.core.role !== 'leader' || this.core.epoch !== epoch) return
     if (this.builder.count > 0) this.#seal()
-    this.builder.text(RecordKind.configuration, this.#host.configuration(voters))
+    this.#sealConfiguration(voters)
+  }
+
+  #sealConfiguration(voters: readonly Voter[]): void {
+    const json = this.#host.configuration(voters)
+    this.builder.text(RecordKind.configuration, json)
+    this.#clusters.append(this.nextIndex() - 1, readConfiguration(json))
     this.#seal(voters)
   }
 

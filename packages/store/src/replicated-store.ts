@@ -1,3 +1,5 @@
+import { ClusterHistory } from './cluster-history.ts'
+import type { Configuration } from './consensus/electorate.ts'
 import { Transfers } from './copying/transfers.ts'
 import type { ElectionFacts, Elector, StandReason } from './election/elector.ts'
 import { StoreError } from './errors.ts'
@@ -11,6 +13,7 @@ import type { Journal } from './journal/journal.ts'
 import { levelIn, supportedLevels } from './level.ts'
 import { Mastership } from './mastership.ts'
 import { type MemberInfo, Members, parseMemberInfo } from './members.ts'
+import { Membership } from './membership.ts'
 import { GapWindow } from './message-index/sequence-window.ts'
 import type { MessageEntry, MessageStore, QueueInfo, Role, StoreListener } from './message-store.ts'
 import { Replica } from './replica.ts'
@@ -36,7 +39,13 @@ import {
   type StoreDirectory,
 } from './store-directory.ts'
 import type { StoreHost } from './store-factory.ts'
-import { parseCluster, type StoreIdentity, type Voter, writeIdentity } from './store-identity.ts'
+import {
+  type Cluster,
+  parseCluster,
+  type StoreIdentity,
+  type Voter,
+  writeIdentity,
+} from './store-identity.ts'
 import { openingStatus, storeStatus } from './store-report.ts'
 import type { StoreStatus } from './store-status.ts'
 
@@ -90,6 +99,7 @@ export class ReplicatedStore implements MessageStore {
   #space: JournalSpace | undefined
   #cluster: StoreIdentity['cluster']
   #replica: Replica | undefined
+  #membership: Membership | undefined
   #mesh: Mesh | undefined
   #elector: Elector | undefined
   #mastership: Mastership | undefined
@@ -353,16 +363,13 @@ export class ReplicatedStore implements MessageStore {
   }
 
   async #found(voters: readonly Voter[]): Promise<void> {
-    const cluster = {
-      uuid: this.#environment.random.uuid(),
-      voters: voters.map(({ nodeId, storeUuid }) => ({ nodeId, storeUuid })),
-    }
+    const cluster = { uuid: this.#environment.random.uuid(), voters, growing: false, level: 1 }
     this.#host.log('info', 'founding the cluster', { clusterUuid: cluster.uuid, voters: voters.length })
     await this.#adopt(cluster)
   }
 
   /** Writes down which cluster this store belongs to, for good, and only then takes part in it. */
-  async #adopt(cluster: NonNullable<StoreIdentity['cluster']>): Promise<void> {
+  async #adopt(cluster: Cluster): Promise<void> {
     if (this.#founding || this.#cluster !== undefined) return
     this.#founding = true
     const { identity } = this.#directory()
@@ -387,18 +394,21 @@ export class ReplicatedStore implements MessageStore {
   }
 
   /** Starts to take part in consensus. */
-  #join(cluster: NonNullable<StoreIdentity['cluster']>): void {
-    const { identity, journal, epochStarts, commitIndex, applier, promise, promiseFile } = this.#directory()
+  #join(cluster: Cluster): void {
+    const directory = this.#directory()
+    const clusters = new ClusterHistory(cluster, directory.configurations)
+    const { identity, journal, epochStarts, commitIndex, applier, promise, promiseFile } = directory
     const { sync, weight, electionTimeoutMs, asyncBufferSize } = this.#settings
-    this.#replica = new Replica({
+    const replica = new Replica({
       log: journal,
       applier,
+      clusters,
       clock: this.#clock,
       roomBytes: asyncBufferSize,
       consensus: {
         nodeId: identity.nodeId,
         storeUuid: identity.storeUuid,
-        configurations: [{ index: 0, voters: cluster.voters }],
+        configurations: configurationsOf(cluster, directory),
         weight,
         sync,
         promise,
@@ -414,7 +424,7 @@ export class ReplicatedStore implements MessageStore {
           this.#promising = promiseFile.write(next)
           return this.#promising
         },
-        configuration: (voters) => JSON.stringify({ ...cluster, voters }),
+        configuration: (voters) => membership.configuration(voters),
         roleChanged: () => this.#roleChanged(),
         serving: (epoch) => this.#serving(epoch),
         deposed: (reason) => this.#deposed(reason),
@@ -431,7 +441,35 @@ export class ReplicatedStore implements MessageStore {
         failed: (error) => this.#fail(error),
       },
     })
-    for (const peer of this.#members.connected()) this.#replica.peerUp(peer.nodeId, peer.storeUuid)
+    const membership = new Membership({
+      core: replica.core,
+      cluster: () => clusters.current,
+      nodeId: identity.nodeId,
+      replicas: this.#settings.replicas,
+      connected: () => this.#members.connected(),
+      change: (voters) => replica.changeVoters(voters),
+      restate: () => replica.restateConfiguration(),
+      log: this.#host.log,
+    })
+    this.#replica = replica
+    this.#membership = membership
+    this.#refuseWrongCount(clusters.current)
+    for (const peer of this.#members.connected()) replica.peerUp(peer.nodeId, peer.storeUuid)
+  }
+
+  /** What the cluster is by now, for those who are new to it. */
+  #clusterNow(): Cluster | undefined {
+    return this.#cluster && { ...this.#cluster, voters: this.#voters() }
+  }
+
+  /** The log says how many voters there are; a setting that says otherwise is a mistake that must not be found out in need (S35). */
+  #refuseWrongCount({ voters, growing }: Cluster): void {
+    const { replicas, directory } = this.#settings
+    if (growing || voters.length === replicas || this.#replica?.core.voter !== true) return
+    throw new StoreError(
+      { code: 'STORE_FOREIGN_DIRECTORY', directory },
+      `${directory}: belongs to a cluster of ${voters.length} replicas, and ${replicas} are configured: set replicas to ${voters.length}`,
+    )
   }
 
   #voters(): readonly Voter[] {
@@ -453,7 +491,7 @@ export class ReplicatedStore implements MessageStore {
   /** A blank store is told which cluster it has met. */
   #greet(peer: NodeIdentity): void {
     if (peer.clusterUuid === undefined) {
-      this.#mesh?.send(peer.nodeId, [encodeJsonFrame(FrameType.formation, { cluster: this.#cluster })])
+      this.#mesh?.send(peer.nodeId, [encodeJsonFrame(FrameType.formation, { cluster: this.#clusterNow() })])
     }
   }
 
@@ -575,6 +613,7 @@ export class ReplicatedStore implements MessageStore {
 
   #deposed(reason: string): void {
     this.#servingEpoch = undefined
+    this.#membership?.deposed()
     const mastership = this.#mastership
     if (mastership === undefined) return
     this.#mastership = undefined
@@ -596,7 +635,7 @@ export class ReplicatedStore implements MessageStore {
     return {
       nextIndex: () => replica.nextIndex(),
       restate: () => mastership.restate(),
-      restateConfiguration: () => false,
+      restateConfiguration: () => replica.restateConfiguration(),
     }
   }
 
@@ -615,6 +654,7 @@ export class ReplicatedStore implements MessageStore {
     this.#ticker = this.#clock.setTimer(tickMs, () => this.#tick())
     this.#replica?.tick()
     const nowMs = this.#clock.monotonicMs()
+    this.#membership?.tick(nowMs)
     this.#mesh?.tick(nowMs)
     if (nowMs - this.#toldMs >= infoEveryMs) this.#tell()
   }
@@ -665,8 +705,21 @@ export class ReplicatedStore implements MessageStore {
   }
 }
 
+/** The voters as the recovered log has them: what is committed, or was founded, and what lies above. */
+function configurationsOf(
+  { voters }: Cluster,
+  { configurations, commitIndex }: StoreDirectory,
+): Configuration[] {
+  const all = [
+    { index: 0, voters },
+    ...configurations.map(({ index, cluster }) => ({ index, voters: cluster.voters })),
+  ]
+  const first = all.findLastIndex(({ index }) => index <= commitIndex)
+  return all.slice(first)
+}
+
 /** @throws FrameFault if it is no description of a cluster: the link to whoever sent it ends. */
-function clusterIn(body: Buffer): NonNullable<StoreIdentity['cluster']> {
+function clusterIn(body: Buffer): Cluster {
   try {
     return parseCluster(decodeJsonFrame(body).cluster)
   } catch (error) {

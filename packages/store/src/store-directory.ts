@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { Applier } from './applier.ts'
+import { configurationIn, readConfiguration } from './configuration-record.ts'
 import { type EpochPromise, PromiseFile } from './consensus/promise-file.ts'
 import { StoreError } from './errors.ts'
 import { generationIn } from './generation.ts'
@@ -16,7 +17,7 @@ import type { MessageIndex } from './message-index/message-index.ts'
 import { MessageReader } from './message-reader.ts'
 import type { StoreSettings } from './settings.ts'
 import type { StoreHost } from './store-factory.ts'
-import { readIdentity, type StoreIdentity, writeIdentity } from './store-identity.ts'
+import { type Cluster, readIdentity, type StoreIdentity, writeIdentity } from './store-identity.ts'
 
 /** Read at a time, and changes gathered between two checkpoints, while an index is built anew. */
 const rebuildBytes: number = 4 * 1024 * 1024
@@ -52,6 +53,8 @@ export interface StoreDirectory {
   readonly epochStarts: readonly EpochStart[]
   /** Of what was recovered, so much is known to be committed. */
   readonly commitIndex: number
+  /** What the recovered log says of who votes: the last committed configuration, and those above it; empty if it says nothing. */
+  readonly configurations: readonly { readonly index: number; readonly cluster: Cluster }[]
   readonly index: OpenedIndex
   readonly applier: Applier
   readonly reader: MessageReader
@@ -89,6 +92,7 @@ export async function openStoreDirectory(
     const {
       log: journal,
       epochStarts,
+      configurations,
       report,
     } = await openJournal({
       disk,
@@ -121,6 +125,7 @@ export async function openStoreDirectory(
     const reader = new MessageReader(journal)
     return {
       identity,
+      configurations: await clustersIn(identity, index, journal, configurations),
       journal,
       epochStarts,
       commitIndex,
@@ -188,6 +193,27 @@ async function foldBeginning(index: OpenedIndex, journal: Journal, log: StoreHos
   await index.rebuilt()
 }
 
+/** Configurations of an earlier cluster, which this one came from by recovery or restore, count no more. */
+async function clustersIn(
+  { cluster }: StoreIdentity,
+  index: OpenedIndex,
+  journal: Journal,
+  at: readonly number[],
+): Promise<StoreDirectory['configurations']> {
+  const found: { readonly index: number; readonly cluster: Cluster }[] = []
+  const { configuration } = index
+  if (configuration !== undefined)
+    found.push({ index: configuration.index, cluster: readConfiguration(configuration.json) })
+  for (const firstIndex of at) {
+    if (firstIndex <= index.appliedIndex || firstIndex > journal.lastIndex) continue
+    const batch = await journal.batchWith(firstIndex)
+    const header = decodeBatchHeader(batch, 0)
+    const said = typeof header === 'string' ? undefined : configurationIn(batch, 0, header)
+    if (said !== undefined) found.push({ index: firstIndex, cluster: said })
+  }
+  return found.filter((each) => each.cluster.uuid === cluster?.uuid)
+}
+
 function inUse(directory: string): StoreError {
   return new StoreError(
     { code: 'STORE_DIRECTORY_IN_USE', directory },
@@ -197,7 +223,7 @@ function inUse(directory: string): StoreError {
 
 /** Reads who this directory is, or makes it someone. */
 async function identify(settings: StoreSettings, disk: Disk, random: Random): Promise<StoreIdentity> {
-  const { directory, nodeId, memberName, replicas } = settings
+  const { directory, nodeId, memberName } = settings
   const found = await readIdentity(disk, directory)
   if (found === undefined) {
     if ((await disk.list(generationIn(directory, 0).journal)).length > 0) {
@@ -216,14 +242,6 @@ async function identify(settings: StoreSettings, disk: Disk, random: Random): Pr
     throw new StoreError(
       { code: 'STORE_FOREIGN_DIRECTORY', directory },
       `${directory}: is the store of node "${found.nodeId}", not of "${nodeId}" (nodeId)`,
-    )
-  }
-  // What a store that only learns has configured does not matter, and may be ahead of what is to come.
-  const voters = found.cluster?.voters ?? []
-  if (isVoter(voters, found) && voters.length !== replicas) {
-    throw new StoreError(
-      { code: 'STORE_FOREIGN_DIRECTORY', directory },
-      `${directory}: belongs to a cluster of ${voters.length} replicas, and ${replicas} are configured: set replicas to ${voters.length}`,
     )
   }
   return found

@@ -6,13 +6,26 @@ import type { Disk } from './io/disk.ts'
 export interface Voter {
   readonly nodeId: string
   readonly storeUuid: string
+  /** Its name for people and its replication address when it became a voter; for displays. */
+  readonly name?: string
+  readonly address?: string
+}
+
+/** What a cluster is: written down at its founding, and from then on in the log's configuration records, of which the last one counts. */
+export interface Cluster {
+  readonly uuid: string
+  readonly voters: readonly Voter[]
+  /** There are to be more voters: the master makes members that are level voters until there are as many as `replicas` says. */
+  readonly growing: boolean
+  /** Level of the log's format; 1 where nothing is said. */
+  readonly level: number
 }
 
 /** Who a directory is. Minted when the directory is first used; the cluster is added when that is formed. */
 export interface StoreIdentity {
   readonly storeUuid: string
   readonly nodeId: string
-  readonly cluster: { readonly uuid: string; readonly voters: readonly Voter[] } | undefined
+  readonly cluster: Cluster | undefined
   /** Which generation of the journal and index is this store; rises with each copy that takes its place. */
   readonly generation: number
 }
@@ -58,16 +71,26 @@ export async function writeIdentity(disk: Disk, directory: string, identity: Sto
 }
 
 /** Reads the description of a cluster, from a file or a peer. @throws Error that says what is wrong. */
-export function parseCluster(value: unknown): { uuid: string; voters: readonly Voter[] } {
-  const { uuid, voters } = object(value, 'cluster')
+export function parseCluster(value: unknown): Cluster {
+  const { uuid, voters, growing = false, level = 1 } = object(value, 'cluster')
+  if (typeof growing !== 'boolean') throw new Error('growing: true or false is expected')
+  if (typeof level !== 'number' || !Number.isSafeInteger(level) || level < 1)
+    throw new Error('level: a count is expected')
   if (!Array.isArray(voters) || voters.length < 1 || voters.length > 9)
     throw new Error('voters: 1 to 9 are expected')
   return {
     uuid: text(uuid, 'uuid'),
     voters: voters.map((voter: unknown) => {
-      const { nodeId, storeUuid } = object(voter, 'voter')
-      return { nodeId: text(nodeId, 'nodeId'), storeUuid: text(storeUuid, 'storeUuid') }
+      const { nodeId, storeUuid, name, address } = object(voter, 'voter')
+      return {
+        nodeId: text(nodeId, 'nodeId'),
+        storeUuid: text(storeUuid, 'storeUuid'),
+        ...(name === undefined ? {} : { name: text(name, 'name') }),
+        ...(address === undefined ? {} : { address: text(address, 'address') }),
+      }
     }),
+    growing,
+    level,
   }
 }
 

@@ -56,7 +56,8 @@ export function encodeBackupHead(head: BackupHead): Buffer {
  * @throws BackupFault if they begin no backup of this version.
  */
 export function backupTextBytes(bytes: Buffer): number {
-  if (bytes.length < backupHeadBytes || bytes.readUInt32LE(0) !== headMagic) throw new BackupFault('is no backup')
+  if (bytes.length < backupHeadBytes || bytes.readUInt32LE(0) !== headMagic)
+    throw new BackupFault('is no backup')
   if (bytes.readUInt16LE(4) !== version) throw new BackupFault('was written by another version')
   const length = bytes.readUInt32LE(8)
   if (length > maxTextBytes) throw new BackupFault('has a damaged head')
@@ -66,8 +67,16 @@ export function backupTextBytes(bytes: Buffer): number {
 /** @param head - The first 16 bytes. @throws BackupFault */
 export function decodeBackupHead(head: Buffer, text: Buffer): BackupHead {
   if (crc32(text) !== head.readUInt32LE(12)) throw new BackupFault('has a damaged head')
-  const { clusterUuid, start, toIndex, toEpoch, madeAtMs } = JSON.parse(text.toString('utf8')) as Partial<BackupHead>
-  if (typeof clusterUuid !== 'string' || !isLogStart(start) || !isCount(toIndex) || !isCount(toEpoch) || !isCount(madeAtMs))
+  const { clusterUuid, start, toIndex, toEpoch, madeAtMs } = JSON.parse(
+    text.toString('utf8'),
+  ) as Partial<BackupHead>
+  if (
+    typeof clusterUuid !== 'string' ||
+    !isLogStart(start) ||
+    !isCount(toIndex) ||
+    !isCount(toEpoch) ||
+    !isCount(madeAtMs)
+  )
     throw new BackupFault('has a head that this version does not understand')
   return { clusterUuid, start, toIndex, toEpoch, madeAtMs }
 }
@@ -83,7 +92,11 @@ export function encodeBackupFoot(bytes: number, records: number): Buffer {
 
 /** @throws BackupFault if it is none: the backup was cut short. */
 export function decodeBackupFoot(foot: Buffer): { readonly bytes: number; readonly records: number } {
-  if (foot.length !== backupFootBytes || foot.readUInt32LE(0) !== footMagic || crc32(foot.subarray(0, 20)) !== foot.readUInt32LE(20))
+  if (
+    foot.length !== backupFootBytes ||
+    foot.readUInt32LE(0) !== footMagic ||
+    crc32(foot.subarray(0, 20)) !== foot.readUInt32LE(20)
+  )
     throw new BackupFault('is not complete: its foot is missing or damaged')
   return { bytes: readUint53(foot, 4), records: readUint53(foot, 12) }
 }
@@ -91,7 +104,9 @@ export function decodeBackupFoot(foot: Buffer): { readonly bytes: number; readon
 function isLogStart(value: unknown): value is LogStart {
   if (typeof value !== 'object' || value === null) return false
   const { firstIndex, replayTo, epochStarts } = value as Partial<LogStart>
-  return isCount(firstIndex) && isCount(replayTo) && Array.isArray(epochStarts) && epochStarts.every(isEpochStart)
+  return (
+    isCount(firstIndex) && isCount(replayTo) && Array.isArray(epochStarts) && epochStarts.every(isEpochStart)
+  )
 }
 
 function isEpochStart(value: unknown): value is EpochStart {

@@ -28,7 +28,10 @@ export async function writeBackup(
 ): Promise<BackupReport> {
   let { start, batches } = await source.give(reader, 0, pieceBytes, clock.monotonicMs())
   if (position.index < start.replayTo)
-    throw new StoreError({ code: 'STORE_NOT_MASTER' }, `this store does not know yet that record ${start.replayTo} is committed`)
+    throw new StoreError(
+      { code: 'STORE_NOT_MASTER' },
+      `this store does not know yet that record ${start.replayTo} is committed`,
+    )
   const head = encodeBackupHead({
     clusterUuid,
     start,
@@ -44,7 +47,8 @@ export async function writeBackup(
     await write(piece)
     bytes += piece.length
     next = lastIndexIn(piece) + 1
-    if (next <= position.index) ({ batches } = await source.give(reader, next, pieceBytes, clock.monotonicMs()))
+    if (next <= position.index)
+      ({ batches } = await source.give(reader, next, pieceBytes, clock.monotonicMs()))
   }
   source.release(reader)
   const records = next - start.firstIndex

@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { PromiseFile } from '../consensus/promise-file.ts'
 import { StoreError } from '../errors.ts'
 import { generationIn } from '../generation.ts'
 import type { Disk, DiskFile } from '../io/disk.ts'
@@ -7,7 +7,7 @@ import { SystemRandom } from '../io/node/random.ts'
 import type { Random } from '../io/random.ts'
 import { batchHeaderBytes, decodeBatchHeader } from '../journal/batch.ts'
 import { type Journal, openJournal } from '../journal/journal.ts'
-import { spansOf } from '../replication/frame.ts'
+import { FrameFault, spansOf } from '../replication/frame.ts'
 import type { RestoreOptions, RestoreReport } from '../store-administration.ts'
 import { writeIdentity } from '../store-identity.ts'
 import {
@@ -21,6 +21,8 @@ import {
 } from './backup-format.ts'
 
 const pieceBytes: number = 4 * 1024 * 1024
+/** The default of `logSize`; what it is set to later holds for later segments. */
+const segmentBytes: number = 64 * 1024 * 1024
 
 /**
  * Makes a store from a backup, in an empty directory: that of a new cluster, of which it is the only voter (rule S37). Started, it takes
@@ -38,7 +40,11 @@ export async function restoreBackup(options: RestoreOptions): Promise<RestoreRep
 }
 
 /** As {@link restoreBackup}, in any world. */
-export async function restoreInto(disk: Disk, random: Random, options: RestoreOptions): Promise<RestoreReport> {
+export async function restoreInto(
+  disk: Disk,
+  random: Random,
+  options: RestoreOptions,
+): Promise<RestoreReport> {
   const { from, directory } = options
   if ((await disk.list(directory)).length > 0)
     throw new StoreError({ code: 'STORE_FOREIGN_DIRECTORY', directory }, `${directory}: is not empty`)
@@ -51,9 +57,9 @@ export async function restoreInto(disk: Disk, random: Random, options: RestoreOp
     const bytes = await restore.copyInto(disk, journal, head)
     const storeUuid = random.uuid()
     const nodeId = options.nodeId ?? `restored-${storeUuid.slice(0, 8)}`
-    // A promise is due once there is a cluster: it is made with the identity's next opening, from the log's own epoch.
-    const cluster = { uuid: random.uuid(), voters: [{ nodeId, storeUuid }], growing: true }
-    await makePromise(disk, directory)
+    const cluster = { uuid: random.uuid(), voters: [{ nodeId, storeUuid }], growing: true, level: 1 }
+    const { file: promise } = await PromiseFile.open(disk, directory, false)
+    await promise.close()
     await writeIdentity(disk, directory, { storeUuid, nodeId, cluster, generation: 0 })
     const { start, toIndex, toEpoch, clusterUuid } = head
     return {
@@ -65,8 +71,115 @@ export async function restoreInto(disk: Disk, random: Random, options: RestoreOp
     }
   } catch (error) {
     if (!(error instanceof BackupFault)) throw error
-    throw new StoreError({ code: 'STORE_CORRUPT', file: from, offset: 0 }, `${from}: ${error.message}`, { cause: error })
+    throw new StoreError({ code: 'STORE_CORRUPT', file: from, offset: 0 }, `${from}: ${error.message}`, {
+      cause: error,
+    })
   } finally {
     await file.close()
   }
+}
+
+/** Reads a backup from its file, piece by piece. */
+class Restore {
+  readonly #file: DiskFile
+  readonly #options: RestoreOptions
+  #offset = 0
+
+  constructor(file: DiskFile, options: RestoreOptions) {
+    this.#file = file
+    this.#options = options
+  }
+
+  async readHead(): Promise<BackupHead> {
+    const head = await this.#read(backupHeadBytes)
+    return decodeBackupHead(head, await this.#read(backupTextBytes(head)))
+  }
+
+  /** Copies the batches into a new journal, each verified; durable and closed when it resolves. */
+  async copyInto(disk: Disk, directory: string, head: BackupHead): Promise<number> {
+    const size = await this.#file.size()
+    const batchesFrom = this.#offset
+    const batchesTo = size - backupFootBytes
+    const foot = decodeBackupFoot(await this.#at(Math.max(0, batchesTo), Math.min(size, backupFootBytes)))
+    if (foot.bytes !== batchesTo - batchesFrom) throw new BackupFault('is not complete')
+    let failure: Error | undefined
+    const listener = {
+      written: () => undefined,
+      durable: () => undefined,
+      failed: (error: Error) => {
+        failure = error
+      },
+    }
+    const { log } = await openJournal({
+      disk,
+      directory,
+      segmentBytes,
+      verifiedTo: 0,
+      epochStarts: [],
+      start: head.start,
+      listener,
+    })
+    try {
+      while (this.#offset < batchesTo) {
+        this.#options.signal?.throwIfAborted()
+        await this.#copyPiece(log, batchesTo)
+        while (log.pendingBytes > 0 && failure === undefined)
+          await new Promise((later) => setImmediate(later))
+        if (failure !== undefined) throw failure
+        this.#options.progress?.(this.#offset, size)
+      }
+      if (log.lastIndex !== head.toIndex || log.lastEpoch !== head.toEpoch)
+        throw new BackupFault(`ends with record ${log.lastIndex}, not ${head.toIndex}`)
+    } finally {
+      await log.close()
+    }
+    return size
+  }
+
+  async #copyPiece(log: Journal, batchesTo: number): Promise<void> {
+    const room = batchesTo - this.#offset
+    let piece = await this.#at(this.#offset, Math.min(pieceBytes, room))
+    let whole = wholeBatches(piece)
+    if (whole.bytes === 0) {
+      // A batch larger than a piece.
+      piece = await this.#at(this.#offset, Math.min(whole.needed, room))
+      whole = wholeBatches(piece)
+    }
+    const batches = piece.subarray(0, whole.bytes)
+    if (batches.length === 0) throw new BackupFault(`is damaged at ${this.#offset}`)
+    let lastIndex: number
+    try {
+      lastIndex = spansOf(batches, log.lastIndex + 1, true).at(-1)?.lastIndex ?? 0
+      log.append(batches, log.lastIndex + 1, lastIndex)
+    } catch (error) {
+      if (!(error instanceof FrameFault || error instanceof RangeError)) throw error
+      throw new BackupFault(`is damaged at ${this.#offset}: ${error.message}`)
+    }
+    this.#offset += batches.length
+  }
+
+  async #read(length: number): Promise<Buffer> {
+    const bytes = await this.#at(this.#offset, length)
+    this.#offset += length
+    return bytes
+  }
+
+  async #at(offset: number, length: number): Promise<Buffer> {
+    const bytes = Buffer.allocUnsafe(length)
+    if ((await this.#file.read(bytes, 0, length, offset)) < length) throw new BackupFault('is not complete')
+    return bytes
+  }
+}
+
+/** Bytes of the whole batches at the beginning, and of the first one if not even that is whole. */
+function wholeBatches(bytes: Buffer): { readonly bytes: number; readonly needed: number } {
+  let end = 0
+  while (bytes.length - end >= batchHeaderBytes) {
+    const header = decodeBatchHeader(bytes, end)
+    if (typeof header === 'string') throw new BackupFault(`has a damaged batch (${header})`)
+    const next = end + batchHeaderBytes + header.payloadBytes
+    if (next > bytes.length) return { bytes: end, needed: next - end }
+    end = next
+  }
+  return { bytes: end, needed: batchHeaderBytes }
 }

@@ -233,6 +233,11 @@ export class Consensus {
       : this.#leadership.refusesChange(voters, nowMs)
   }
 
+  /** As leader: whether a member has what the log holds, so that it can become a voter. */
+  isLevel(nodeId: string, storeUuid: string): boolean {
+    return this.#leadership?.isLevel(nodeId, storeUuid) === true
+  }
+
   /** As leader: the voters become these, unless {@link refusesChange} says why not. */
   changeVoters(voters: readonly Voter[], nowMs: number): readonly Effect[] {
     if (this.refusesChange(voters, nowMs) === undefined) this.#leadership?.changeVoters(voters)

@@ -144,7 +144,7 @@ export class Leadership {
     if (nowMs < this.#dispatchFromMs) return 'the lease of an earlier master has not run out'
     const step = stepTo(configuration.voters, voters)
     if (typeof step === 'string') return step
-    const far = step.added.find(({ nodeId, storeUuid }) => !this.#level(nodeId, storeUuid))
+    const far = step.added.find(({ nodeId, storeUuid }) => !this.isLevel(nodeId, storeUuid))
     return far && `${far.nodeId} is not connected with this store, or is not level yet`
   }
 
@@ -315,7 +315,7 @@ export class Leadership {
   }
 
   /** Whether a member has all that was there when it came, and what was sealed since is on its way to it. */
-  #level(nodeId: string, storeUuid: string): boolean {
+  isLevel(nodeId: string, storeUuid: string): boolean {
     const progress = this.#progress.get(nodeId)
     return (
       progress?.storeUuid === storeUuid &&

@@ -52,6 +52,8 @@ export interface OpenedJournal {
   readonly log: Journal
   /** In order: of the whole log, or from that of the record before its beginning on. */
   readonly epochStarts: EpochStart[]
+  /** First records of the batches above `verifiedTo` that hold a configuration, and maybe of some below it. */
+  readonly configurations: readonly number[]
   readonly report: RecoveryReport
 }
 
@@ -65,7 +67,7 @@ export async function openJournal(options: JournalOptions): Promise<OpenedJourna
   const { disk, directory, segmentBytes } = options
   await orDiskFailed('create', directory, disk.makeDirectory(directory))
   if (options.start !== undefined) await beginAt(disk, directory, options.start)
-  const { start, segments, tail, epochStarts, report } = await recover(
+  const { start, segments, tail, epochStarts, configurations, report } = await recover(
     disk,
     directory,
     options.verifiedTo,
@@ -77,7 +79,7 @@ export async function openJournal(options: JournalOptions): Promise<OpenedJourna
   const window = new Window(options.windowBytes ?? 16 * 1024 * 1024)
   const found = { start, epochStarts, tail }
   const log = new Journal(disk, directory, segmentBytes, files, found, window, options.listener)
-  return { log, epochStarts, report }
+  return { log, epochStarts, configurations, report }
 }
 
 /** Lets the log of an empty directory begin at `start`. */

@@ -46,6 +46,7 @@ export interface Recovered {
   readonly segments: Segment[]
   readonly tail: Tail
   readonly epochStarts: EpochStart[]
+  readonly configurations: readonly number[]
   readonly report: RecoveryReport
 }
 
@@ -84,6 +85,7 @@ export async function recover(
     segments,
     tail,
     epochStarts: survey.epochStarts,
+    configurations: survey.configurations,
     report: {
       segments: segments.length,
       scannedSegments: survey.scannedSegments,

@@ -48,6 +48,8 @@ export class Survey {
   tail: Tail = new Tail(0, 0, 0, 0)
   /** Of the truncation that was under way. */
   truncateTo: number | undefined
+  /** First records of the batches that were read and hold a configuration. */
+  readonly configurations: number[] = []
   batches = 0
   records = 0
   scannedSegments = 0
@@ -195,6 +197,7 @@ export class Survey {
     const stop = await scanSegment(file, segment, chain, {
       batch: (header, offset) => {
         this.#noteEpoch(header, segment, offset)
+        if (header.holdsConfiguration) this.configurations.push(header.firstIndex)
         this.tail.push(header)
         this.batches++
         this.records += header.count

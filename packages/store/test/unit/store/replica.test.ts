@@ -1,11 +1,14 @@
 import { MemoryIndex, VirtualClock } from '@levelmq/testkit'
 import { beforeEach, describe, expect, test, vi } from 'vitest'
 import { Applier } from '../../../src/applier.ts'
+import { ClusterHistory } from '../../../src/cluster-history.ts'
 import { syncPolicy } from '../../../src/consensus/sync-policy.ts'
 import type { Log } from '../../../src/journal/log.ts'
 import { Mastership } from '../../../src/mastership.ts'
 import { GapWindow } from '../../../src/message-index/sequence-window.ts'
 import { Replica } from '../../../src/replica.ts'
+
+const cluster = { uuid: 'c', voters: [{ nodeId: 'a', storeUuid: 'a1' }], growing: false, level: 1 }
 
 const megabyte = 2 ** 20
 
@@ -171,12 +174,13 @@ class Rig {
     this.#replica = new Replica({
       log,
       applier,
+      clusters: new ClusterHistory(cluster, []),
       clock: this.clock,
       roomBytes: megabyte,
       host: {
         send: nothing,
         writePromise: async () => undefined,
-        configuration: () => '{}',
+        configuration: () => JSON.stringify(cluster),
         roleChanged: nothing,
         serving: (epoch) => {
           this.session = new Mastership(epoch, {
@@ -202,7 +206,7 @@ class Rig {
       consensus: {
         nodeId: 'a',
         storeUuid: 'a1',
-        configurations: [{ index: 0, voters: [{ nodeId: 'a', storeUuid: 'a1' }] }],
+        configurations: [{ index: 0, voters: cluster.voters }],
         weight: 1,
         sync: syncPolicy('quorum_disk'),
         promise: { epoch: 0, votedFor: undefined },

@@ -6,7 +6,12 @@ const path = 'store/identity.json'
 const blank: StoreIdentity = { storeUuid: 'uuid-1', nodeId: 'node-1', cluster: undefined, generation: 0 }
 const formed: StoreIdentity = {
   ...blank,
-  cluster: { uuid: 'cluster-1', voters: [{ nodeId: 'node-1', storeUuid: 'uuid-1' }] },
+  cluster: {
+    uuid: 'cluster-1',
+    voters: [{ nodeId: 'node-1', storeUuid: 'uuid-1' }],
+    growing: false,
+    level: 1,
+  },
 }
 
 describe('store identity', () => {
