@@ -26,7 +26,7 @@ export interface ClusterAdministrationParts {
   readonly connected: () => readonly NodeIdentity[]
   /** This node first. */
   readonly statuses: () => readonly MemberStatus[]
-  readonly source: LogSource
+  readonly source: () => LogSource | undefined
   /** The last committed record, which ends a batch. */
   readonly committed: () => Position
   /** Begins to hand mastership over; resolves when the other is master. */
@@ -49,7 +49,9 @@ export class ClusterAdministration implements StoreAdministration {
     const statuses = this.#parts.statuses()
     const members: MemberReport[] = []
     for (const voter of voters) {
-      const status = statuses.find(({ nodeId, storeUuid }) => nodeId === voter.nodeId && storeUuid === voter.storeUuid)
+      const status = statuses.find(
+        ({ nodeId, storeUuid }) => nodeId === voter.nodeId && storeUuid === voter.storeUuid,
+      )
       const replaced = status === undefined && statuses.some(({ nodeId }) => nodeId === voter.nodeId)
       members.push(this.#report(voter, status, replaced ? 'replaced' : 'voter'))
     }
@@ -92,15 +94,24 @@ export class ClusterAdministration implements StoreAdministration {
 
   async backup(write: (chunk: Uint8Array) => Promise<void>): Promise<BackupReport> {
     const { source, clock, cluster, committed } = this.#parts
-    return await writeBackup(source, clock, `backup ${++this.#backups}`, cluster().uuid, committed(), write)
+    const log = source()
+    if (log === undefined) throw new StoreError({ code: 'STORE_CLOSED' }, 'the store is not open')
+    return await writeBackup(log, clock, `backup ${++this.#backups}`, cluster().uuid, committed(), write)
   }
 
   #report(
-    { nodeId, storeUuid, name, address }: { nodeId: string; storeUuid: string; name?: string; address?: string },
+    {
+      nodeId,
+      storeUuid,
+      name,
+      address,
+    }: { nodeId: string; storeUuid: string; name?: string; address?: string },
     status: MemberStatus | undefined,
     role: MemberReport['role'],
   ): MemberReport {
-    const peer = this.#parts.connected().find((each) => each.nodeId === nodeId && each.storeUuid === storeUuid)
+    const peer = this.#parts
+      .connected()
+      .find((each) => each.nodeId === nodeId && each.storeUuid === storeUuid)
     return {
       name: status?.name ?? name ?? nodeId,
       nodeId,
@@ -116,6 +127,9 @@ export class ClusterAdministration implements StoreAdministration {
 
   #checkMaster(): void {
     if (!this.#parts.core.serving)
-      throw new StoreError({ code: 'STORE_NOT_MASTER' }, 'this broker is not the master: only the master can do this')
+      throw new StoreError(
+        { code: 'STORE_NOT_MASTER' },
+        'this broker is not the master: only the master can do this',
+      )
   }
 }

@@ -1,3 +1,4 @@
+import { ClusterAdministration } from './cluster-administration.ts'
 import { ClusterHistory } from './cluster-history.ts'
 import type { Configuration } from './consensus/electorate.ts'
 import { Transfers } from './copying/transfers.ts'
@@ -31,7 +32,7 @@ import { decodeTransfer, encodeTransfer, isTransfer } from './replication/transf
 import type { StoreSettings } from './settings.ts'
 import type { CleanerHost } from './space/cleaner.ts'
 import { JournalSpace } from './space/journal-space.ts'
-import type { LevelRange } from './store-administration.ts'
+import type { LevelRange, StoreAdministration } from './store-administration.ts'
 import {
   closeStoreDirectory,
   type OpenIndex,
@@ -100,6 +101,8 @@ export class ReplicatedStore implements MessageStore {
   #cluster: StoreIdentity['cluster']
   #replica: Replica | undefined
   #membership: Membership | undefined
+  #clusters: ClusterHistory | undefined
+  #administration: ClusterAdministration | undefined
   #mesh: Mesh | undefined
   #elector: Elector | undefined
   #mastership: Mastership | undefined
@@ -278,6 +281,11 @@ export class ReplicatedStore implements MessageStore {
     return await this.#readable().reader.read(indices)
   }
 
+  get administration(): StoreAdministration | undefined {
+    this.#readable()
+    return this.#administration
+  }
+
   status(): StoreStatus {
     const directory = this.#opened
     if (directory === undefined) return openingStatus(this.#settings)
@@ -340,7 +348,7 @@ export class ReplicatedStore implements MessageStore {
       bootId: this.#bootId,
       replicas: this.#settings.replicas,
       levels: this.#environment.levels ?? supportedLevels,
-      level: this.#cluster === undefined ? undefined : levelIn(this.#opened?.index.configuration?.json),
+      level: (this.#clusters?.current ?? this.#cluster)?.level,
     }
   }
 
@@ -453,13 +461,27 @@ export class ReplicatedStore implements MessageStore {
     })
     this.#replica = replica
     this.#membership = membership
+    this.#clusters = clusters
+    this.#administration = new ClusterAdministration({
+      clock: this.#clock,
+      nodeId: identity.nodeId,
+      core: replica.core,
+      membership,
+      cluster: () => clusters.current,
+      levels: this.#environment.levels ?? supportedLevels,
+      connected: () => this.#members.connected(),
+      statuses: () => this.status().members,
+      source: () => this.#transfers?.source,
+      committed: () => ({ epoch: replica.core.commitEpoch, index: replica.core.commitIndex }),
+      transfer: (nodeId) => this.#transfer(nodeId),
+    })
     this.#refuseWrongCount(clusters.current)
     for (const peer of this.#members.connected()) replica.peerUp(peer.nodeId, peer.storeUuid)
   }
 
   /** What the cluster is by now, for those who are new to it. */
   #clusterNow(): Cluster | undefined {
-    return this.#cluster && { ...this.#cluster, voters: this.#voters() }
+    return this.#clusters?.current ?? this.#cluster
   }
 
   /** The log says how many voters there are; a setting that says otherwise is a mistake that must not be found out in need (S35). */
@@ -627,6 +649,11 @@ export class ReplicatedStore implements MessageStore {
     this.#space?.applied(index)
     if (this.#mastership !== undefined) this.#listener?.committed(index)
     else this.#promoteIfLevel()
+  }
+
+  /** @returns Node id of the new master. */
+  async #transfer(nodeId: string | undefined): Promise<string> {
+    throw new StoreError({ code: 'STORE_CHANGE_REFUSED', change: 'transfer' }, `not yet: ${nodeId}`)
   }
 
   // Space and damage.

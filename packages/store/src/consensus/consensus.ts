@@ -96,6 +96,10 @@ export class Consensus {
   get commitIndex(): number {
     return this.#tail.commitIndex
   }
+  /** Epoch of the record at the commit index. */
+  get commitEpoch(): number {
+    return this.#tail.epochAt(this.#tail.commitIndex)
+  }
   get quorum(): number {
     return this.#electorate.quorum
   }

@@ -32,7 +32,8 @@ export interface TransfersParts {
  */
 export class Transfers {
   readonly #parts: TransfersParts
-  readonly #source: LogSource
+  /** For other copies of the log than those that members ask for. */
+  readonly source: LogSource
   #copy: StoreCopy | undefined
   #lastId = 0
   #copyId = 0
@@ -40,7 +41,7 @@ export class Transfers {
 
   constructor(parts: TransfersParts) {
     this.#parts = parts
-    this.#source = new LogSource(parts.journal, parts.commitIndex)
+    this.source = new LogSource(parts.journal, parts.commitIndex)
   }
 
   /** How far the copy is that is being made of another member's store. */
@@ -50,7 +51,7 @@ export class Transfers {
 
   /** Lowest record that another member still has to get from here; plus infinity if there is none. */
   pinnedFrom(): number {
-    return this.#source.pinnedFrom(this.#parts.clock.monotonicMs())
+    return this.source.pinnedFrom(this.#parts.clock.monotonicMs())
   }
 
   /** A member has log that this one needs and no longer gets record by record: copies its store. */
@@ -109,7 +110,7 @@ export class Transfers {
   async #give(to: string, id: number, fromIndex: number, maxBytes: number): Promise<void> {
     const { clock, send } = this.#parts
     try {
-      const { start, batches } = await this.#source.give(to, fromIndex, maxBytes, clock.monotonicMs())
+      const { start, batches } = await this.source.give(to, fromIndex, maxBytes, clock.monotonicMs())
       if (this.#closed) return
       const content = {
         start,
