@@ -4,7 +4,7 @@ import type { LogSource } from './copying/log-source.ts'
 import { StoreError } from './errors.ts'
 import type { Clock } from './io/clock.ts'
 import { levelObstacle } from './level.ts'
-import type { Membership } from './membership.ts'
+import { type Membership, replaces } from './membership.ts'
 import type { NodeIdentity } from './replication/handshake.ts'
 import type {
   BackupReport,
@@ -43,7 +43,7 @@ export class ClusterAdministration implements StoreAdministration {
   }
 
   members(): MembersReport {
-    const { core, membership, cluster } = this.#parts
+    const { core, membership, cluster, connected } = this.#parts
     const { uuid, level } = cluster()
     const { voters } = core
     const statuses = this.#parts.statuses()
@@ -52,7 +52,7 @@ export class ClusterAdministration implements StoreAdministration {
       const status = statuses.find(
         ({ nodeId, storeUuid }) => nodeId === voter.nodeId && storeUuid === voter.storeUuid,
       )
-      const replaced = status === undefined && statuses.some(({ nodeId }) => nodeId === voter.nodeId)
+      const replaced = connected().some((peer) => replaces(peer, voter, connected()))
       members.push(this.#report(voter, status, replaced ? 'replaced' : 'voter'))
     }
     for (const status of statuses) {

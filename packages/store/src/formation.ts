@@ -1,3 +1,4 @@
+import { voterOf } from './membership.ts'
 import type { NodeIdentity } from './replication/handshake.ts'
 import type { Voter } from './store-identity.ts'
 
@@ -19,7 +20,7 @@ export function foundingVoters(self: NodeIdentity, peers: readonly NodeIdentity[
   if (foundingObstacle(self, peers) !== undefined) return undefined
   const nodes = [self, ...peers].sort((left, right) => (left.nodeId < right.nodeId ? -1 : 1))
   if (nodes[0] !== self) return undefined
-  return nodes.map(({ nodeId, storeUuid }) => ({ nodeId, storeUuid }))
+  return nodes.map(voterOf)
 }
 
 /**

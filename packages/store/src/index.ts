@@ -1,3 +1,4 @@
+export { restoreBackup } from './backup/restore.ts'
 export { StoreError, type StoreErrorDetail } from './errors.ts'
 export { type DumpedBatch, type DumpOptions, type DumpTrouble, dumpStore } from './inspection/dump.ts'
 export { type Finding, isDamage, type Meaning } from './inspection/finding.ts'

@@ -8,13 +8,6 @@ import type { Voter } from './store-identity.ts'
  */
 export const supportedLevels: LevelRange = { lowest: 1, highest: 1 }
 
-/** The level that a configuration record says; those of before there were levels say none. */
-export function levelIn(configurationJson: string | undefined): number {
-  if (configurationJson === undefined) return 1
-  const { level } = JSON.parse(configurationJson) as { level?: unknown }
-  return Number.isSafeInteger(level) ? (level as number) : 1
-}
-
 /**
  * Why a cluster cannot be raised to a level; `undefined` if all its voters are known to work with it.
  *

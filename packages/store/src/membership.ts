@@ -38,7 +38,8 @@ const wishMs = 60_000
  * Who is to be a voter, as a master decides it: on request, and by itself where a store was replaced or the cluster is to grow
  * (rules S23, S35).
  *
- * A store that comes under the node id of a voter, with another UUID, is that voter's replacement: it was emptied or got a new disk. Once
+ * A store that comes under the node id or the address of a voter, with another UUID, is that voter's replacement: it was emptied or got a
+ * new disk. Once
  * it has the log, the old store loses its place and the new one gets it, in two steps, since one voter is added or removed at a time. In
  * between the configuration says `growing`, so that whoever is master then goes on.
  *
@@ -160,14 +161,15 @@ export class Membership {
     const { core, cluster, connected, change, replicas, log } = this.#parts
     const { voters } = core
     const level = connected().filter(({ nodeId, storeUuid }) => core.isLevel(nodeId, storeUuid))
-    const replacement = level.find((peer) =>
-      voters.some((voter) => voter.nodeId === peer.nodeId && voter.storeUuid !== peer.storeUuid),
-    )
-    if (replacement !== undefined) {
-      const { nodeId } = replacement
-      log('warn', `the store of ${replacement.name} was replaced: the old one loses its vote`, { nodeId })
+    const replaced = voters.find((voter) => level.some((peer) => replaces(peer, voter, connected())))
+    if (replaced !== undefined) {
+      const { nodeId, storeUuid, name } = replaced
+      log('warn', `the store of ${name ?? nodeId} was replaced: the old one loses its vote`, {
+        nodeId,
+        storeUuid,
+      })
       this.#growing = true
-      const refusal = change(voters.filter((voter) => voter.nodeId !== nodeId))
+      const refusal = change(voters.filter((voter) => voter !== replaced))
       if (refusal !== undefined) this.#growing = undefined
       return
     }
@@ -178,6 +180,13 @@ export class Membership {
     if (refusal === undefined)
       log('info', `${newcomer.name} becomes a voter`, { nodeId: newcomer.nodeId, voters: voters.length + 1 })
   }
+}
+
+/** Whether a store is there in the place of a voter's, which can then not be there any more. */
+export function replaces(peer: NodeIdentity, voter: Voter, connected: readonly NodeIdentity[]): boolean {
+  if (peer.storeUuid === voter.storeUuid) return false
+  if (peer.nodeId === voter.nodeId) return true
+  return peer.address === voter.address && !connected.some(({ storeUuid }) => storeUuid === voter.storeUuid)
 }
 
 export function voterOf({ nodeId, storeUuid, name, address }: NodeIdentity): Voter {

@@ -42,8 +42,8 @@ describe('founding (S26)', () => {
 
   test('voters are named with the stores they have now (S23)', () => {
     expect(foundingVoters(node('a', 2), [node('b', 2)])).toEqual([
-      { nodeId: 'a', storeUuid: 'store-a' },
-      { nodeId: 'b', storeUuid: 'store-b' },
+      { nodeId: 'a', storeUuid: 'store-a', name: 'a', address: 'a:1' },
+      { nodeId: 'b', storeUuid: 'store-b', name: 'b', address: 'b:1' },
     ])
   })
 
