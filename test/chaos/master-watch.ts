@@ -2,19 +2,19 @@ import type { BrokerStatus } from '../system/broker-status.ts'
 import { type Cluster, name } from '../system/cluster-fixture.ts'
 import { waitFor } from '../system/wait-for.ts'
 
-const pollMs = 20
-
 /** Looks at the status of every broker all the time, and remembers who called itself master of which epoch. */
 export class MasterWatch {
   readonly #cluster: Cluster
+  readonly #pollMs: number
   readonly #masters = new Map<number, Set<string>>()
   readonly #reasons = new Map<number, string>()
   #stopped = false
   #loop: Promise<void> | undefined
   polls = 0
 
-  constructor(cluster: Cluster) {
+  constructor(cluster: Cluster, pollMs: number = 20) {
     this.#cluster = cluster
+    this.#pollMs = pollMs
   }
 
   start(): void {
@@ -26,7 +26,7 @@ export class MasterWatch {
         for (const status of statuses.values()) this.see(status)
         return this.#stopped
       },
-      { timeoutMs: Number.POSITIVE_INFINITY, intervalMs: pollMs },
+      { timeoutMs: Number.POSITIVE_INFINITY, intervalMs: this.#pollMs },
     ).then(() => {})
   }
 

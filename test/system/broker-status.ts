@@ -8,10 +8,16 @@ export interface Answer {
   readonly body: string
 }
 
+/** Where a management server listens, and from which address of this machine it is asked. */
+export interface ManagementPlace {
+  readonly host?: string
+  readonly localAddress?: string
+}
+
 /** One GET on a broker's management port. No kept-alive connection: the broker behind may be another process by now. */
-function get(port: number, path: string, timeoutMs = 1_000): Promise<Answer> {
+function get(port: number, path: string, timeoutMs = 1_000, place: ManagementPlace = {}): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const asked = request({ host: '127.0.0.1', port, path, agent: false }, (response) => {
+    const asked = request({ host: '127.0.0.1', ...place, port, path, agent: false }, (response) => {
       const chunks: Buffer[] = []
       response.on('data', (chunk: Buffer) => chunks.push(chunk))
       response.on('error', reject)
@@ -27,8 +33,12 @@ function get(port: number, path: string, timeoutMs = 1_000): Promise<Answer> {
   })
 }
 
-export async function brokerStatus(port: number, timeoutMs?: number): Promise<BrokerStatus> {
-  const answer = await get(port, '/status', timeoutMs)
+export async function brokerStatus(
+  port: number,
+  timeoutMs?: number,
+  place?: ManagementPlace,
+): Promise<BrokerStatus> {
+  const answer = await get(port, '/status', timeoutMs, place)
   if (answer.status !== 200) throw new Error(`GET /status on port ${port}: ${answer.status} ${answer.body}`)
   return JSON.parse(answer.body) as BrokerStatus
 }

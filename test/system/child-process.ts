@@ -32,6 +32,16 @@ for (const [signal, code] of [
   process.once(signal, () => process.exit(code))
 }
 
+export interface ProcessOptions {
+  /** `pipe` to use {@link LevelMqProcess.stdin}. */
+  readonly stdin?: 'pipe'
+  readonly env?: Record<string, string>
+  /** A command put before: it has to end in an `exec`, so that the process keeps its id. */
+  readonly wrap?: readonly string[]
+  /** Options of Node.js itself. */
+  readonly nodeOptions?: readonly string[]
+}
+
 /**
  * A `levelmq` process. Its output goes to a file: so it never waits for this process to read, and the text is whole
  * after a SIGKILL.
@@ -44,15 +54,8 @@ export class LevelMqProcess {
   readonly exit: Promise<Exit>
   exited: Exit | undefined
 
-  /**
-   * @param logFile - What the process prints is appended here.
-   * @param stdin - `pipe` to use {@link LevelMqProcess.stdin}.
-   */
-  constructor(
-    args: readonly string[],
-    logFile: string,
-    options: { readonly stdin?: 'pipe'; readonly env?: Record<string, string> } = {},
-  ) {
+  /** @param logFile - What the process prints is appended here. */
+  constructor(args: readonly string[], logFile: string, options: ProcessOptions = {}) {
     if (Number(process.versions.node.split('.')[0]) < 24) {
       throw new Error(`Node 24 or later runs LevelMQ, this is ${process.version}: use npm run or npx`)
     }
@@ -60,7 +63,14 @@ export class LevelMqProcess {
     const fd = openSync(logFile, 'a')
     this.#logStart = readFileSync(logFile).length
     try {
-      this.#child = spawn(process.execPath, [main, ...args], {
+      const [command = process.execPath, ...rest] = [
+        ...(options.wrap ?? []),
+        process.execPath,
+        ...(options.nodeOptions ?? []),
+        main,
+        ...args,
+      ]
+      this.#child = spawn(command, rest, {
         stdio: [options.stdin ?? 'ignore', fd, fd],
         cwd: root,
         env: { ...withoutSettings(process.env), ...options.env },

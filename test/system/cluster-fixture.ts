@@ -1,8 +1,8 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type BrokerStatus, brokerStatus, memberOf } from './broker-status.ts'
-import { type Exit, LevelMqProcess } from './child-process.ts'
+import { type BrokerStatus, brokerStatus, type ManagementPlace, memberOf } from './broker-status.ts'
+import { type Exit, LevelMqProcess, type ProcessOptions } from './child-process.ts'
 import { type PortBlock, reservePorts } from './port-block.ts'
 import { StompConnection } from './stomp-client.ts'
 import { Hopeless, waitFor } from './wait-for.ts'
@@ -30,6 +30,18 @@ export interface ClusterOptions {
   readonly configure?: (configuration: BrokerConfiguration, n: number) => void
   /** Brokers to start, from 1. @defaultValue all */
   readonly start?: readonly number[]
+  /** Where broker `n` runs. @defaultValue this machine */
+  readonly place?: (n: number) => BrokerPlace
+  /** For everything of the cluster; not removed by {@link Cluster.stop}. @defaultValue a temporary one, which is */
+  readonly directory?: string
+}
+
+/** A broker on a host of its own. */
+export interface BrokerPlace extends Omit<ProcessOptions, 'stdin'> {
+  /** Address that all listeners of the broker are bound to. @defaultValue 127.0.0.1 */
+  readonly host?: string
+  /** Address of this machine that the broker's status is asked from. */
+  readonly askedFrom?: string
 }
 
 /** How long brokers in tests wait before they take a silent master for lost. */
@@ -58,10 +70,10 @@ export class Cluster {
     this.#options = options
     this.#ports = ports
     this.size = options.size ?? 3
-    this.directory = mkdtempSync(join(tmpdir(), 'levelmq-test-'))
+    this.directory = options.directory ?? mkdtempSync(join(tmpdir(), 'levelmq-test-'))
     this.#zkPath = `/levelmq-test/${process.pid}-${Date.now()}-${++clusters}`
     for (const n of this.numbers()) {
-      mkdirSync(this.home(n))
+      mkdirSync(this.home(n), { recursive: true })
       this.writeConfiguration(n, this.configuration(n))
     }
   }
@@ -88,6 +100,10 @@ export class Cluster {
 
   configurationFile(n: number): string {
     return join(this.home(n), 'levelmq.yaml')
+  }
+
+  host(n: number): string {
+    return this.#options.place?.(n).host ?? '127.0.0.1'
   }
 
   stompPort(n: number): number {
@@ -117,7 +133,7 @@ export class Cluster {
     const { elector = 'raft', zkAddress, store, configure } = this.#options
     const election =
       elector === 'raft'
-        ? { elector, peers: this.numbers().map((peer) => `127.0.0.1:${this.replicationPort(peer)}`) }
+        ? { elector, peers: this.numbers().map((peer) => `${this.host(peer)}:${this.replicationPort(peer)}`) }
         : {
             elector,
             zkAddress: typeof zkAddress === 'function' ? zkAddress(n) : zkAddress,
@@ -131,15 +147,15 @@ export class Cluster {
           brokerName: 'test',
           directory: this.storeDirectory(n),
           replicas: this.size,
-          bind: `tcp://127.0.0.1:${this.replicationPort(n)}`,
-          hostname: '127.0.0.1',
+          bind: `tcp://${this.host(n)}:${this.replicationPort(n)}`,
+          hostname: this.host(n),
           electionTimeout: `${electionTimeoutMs}ms`,
           ...election,
           ...store,
         },
       },
-      transportConnectors: [{ name: 'stomp', uri: `stomp://127.0.0.1:${this.stompPort(n)}` }],
-      managementContext: { host: '127.0.0.1', port: this.managementPort(n) },
+      transportConnectors: [{ name: 'stomp', uri: `stomp://${this.host(n)}:${this.stompPort(n)}` }],
+      managementContext: { host: this.host(n), port: this.managementPort(n) },
       log: { level: 'info', format: 'json' },
     }
     configure?.(configuration, n)
@@ -150,10 +166,14 @@ export class Cluster {
     writeFileSync(this.configurationFile(n), `${JSON.stringify(configuration, undefined, 2)}\n`)
   }
 
-  start(n: number): LevelMqProcess {
+  /** @param nodeOptions - Options of Node.js for this life of the broker. */
+  start(n: number, nodeOptions: readonly string[] = []): LevelMqProcess {
     const before = this.#processes.get(n)
     if (before !== undefined && before.exited === undefined) throw new Error(`${name(n)} runs already`)
-    const started = new LevelMqProcess(['start', '--config', this.configurationFile(n)], this.#logFile(n))
+    const started = new LevelMqProcess(['start', '--config', this.configurationFile(n)], this.#logFile(n), {
+      ...this.#options.place?.(n),
+      nodeOptions,
+    })
     this.#processes.set(n, started)
     return started
   }
@@ -192,6 +212,11 @@ export class Cluster {
     return killed.exit
   }
 
+  /** From now on this life of the broker may end by itself. */
+  expectEnd(n: number): void {
+    this.#killed.add(this.process(n))
+  }
+
   pause(n: number): void {
     this.process(n).signal('SIGSTOP')
   }
@@ -201,7 +226,12 @@ export class Cluster {
   }
 
   status(n: number, timeoutMs?: number): Promise<BrokerStatus> {
-    return brokerStatus(this.managementPort(n), timeoutMs)
+    const { host, askedFrom } = this.#options.place?.(n) ?? {}
+    const place: ManagementPlace = {
+      ...(host === undefined ? {} : { host }),
+      ...(askedFrom === undefined ? {} : { localAddress: askedFrom }),
+    }
+    return brokerStatus(this.managementPort(n), timeoutMs, place)
   }
 
   /** Statuses of those brokers that answer. */
@@ -282,7 +312,7 @@ export class Cluster {
     for (const connection of this.#connections) connection.destroy()
     await Promise.all([...this.#processes.values()].map((broker) => broker.end()))
     await this.#ports.release()
-    rmSync(this.directory, { recursive: true, force: true })
+    if (this.#options.directory === undefined) rmSync(this.directory, { recursive: true, force: true })
   }
 
   #logFile(n: number): string {

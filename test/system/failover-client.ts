@@ -1,4 +1,4 @@
-import { type Frame, StompConnection } from './stomp-client.ts'
+import { type Address, type Frame, portOf, StompConnection } from './stomp-client.ts'
 
 const retryMs = 20
 /** Silence with something owed after which the other brokers are tried while the connection is kept. */
@@ -8,16 +8,16 @@ const silenceMs = 200
  * A connection that moves on to whichever broker serves. It tries all ports at once, so that a paused broker, which
  * still accepts, holds nothing up; and it looks elsewhere when its own broker owes an answer and keeps silent.
  */
-abstract class FailoverClient {
-  readonly #ports: readonly number[]
+export abstract class FailoverClient {
+  readonly #brokers: readonly Address[]
   protected connection: StompConnection | undefined
   #lastHeard = 0
   #seeking = false
   #stopped = false
   #watch: NodeJS.Timeout | undefined
 
-  constructor(ports: readonly number[]) {
-    this.#ports = ports
+  constructor(brokers: readonly Address[]) {
+    this.#brokers = brokers
   }
 
   start(): void {
@@ -53,10 +53,10 @@ abstract class FailoverClient {
     const abort = new AbortController()
     try {
       const connection = await Promise.any(
-        this.#ports
-          .filter((port) => port !== silent)
-          .map(async (port) => {
-            const connection = await StompConnection.open(port, { timeoutMs: 500, signal: abort.signal })
+        this.#brokers
+          .filter((broker) => portOf(broker) !== silent)
+          .map(async (broker) => {
+            const connection = await StompConnection.open(broker, { timeoutMs: 500, signal: abort.signal })
             if (!abort.signal.aborted) return connection
             connection.destroy() // Another one was quicker.
             throw new Error('too late')
@@ -124,12 +124,12 @@ export class FailoverProducer extends FailoverClient {
   readonly errors: string[] = []
 
   constructor(
-    ports: readonly number[],
+    brokers: readonly Address[],
     queue: string,
     id: string,
     onConfirm: (confirm: Confirm) => void = () => {},
   ) {
-    super(ports)
+    super(brokers)
     this.id = id
     this.#queue = queue
     this.#onConfirm = onConfirm
@@ -194,23 +194,25 @@ export interface Delivery {
   readonly redelivered: boolean
   /** Port of the broker that delivered it. */
   readonly port: number
+  /** When the connection that it came by was begun; `performance.now()`. */
+  readonly begunAt: number
 }
 
 /** Takes messages from a queue and acknowledges each with a receipt. */
 export class FailoverConsumer extends FailoverClient {
   readonly #queue: string
   readonly #onMessage: (delivery: Delivery) => void
-  readonly #onAcknowledged: (body: string, port: number) => void
+  readonly #onAcknowledged: (body: string, port: number, begunAt: number) => void
   #acknowledging = new Map<string, string>()
   #receipts = 0
 
   constructor(
-    ports: readonly number[],
+    brokers: readonly Address[],
     queue: string,
     onMessage: (delivery: Delivery) => void,
-    onAcknowledged: (body: string, port: number) => void = () => {},
+    onAcknowledged: (body: string, port: number, begunAt: number) => void = () => {},
   ) {
-    super(ports)
+    super(brokers)
     this.#queue = queue
     this.#onMessage = onMessage
     this.#onAcknowledged = onAcknowledged
@@ -243,13 +245,14 @@ export class FailoverConsumer extends FailoverClient {
       const body = this.#acknowledging.get(receipt)
       if (body === undefined) return
       this.#acknowledging.delete(receipt)
-      if (receipt !== 'subscribed') this.#onAcknowledged(body, connection.port)
+      if (receipt !== 'subscribed') this.#onAcknowledged(body, connection.port, connection.begunAt)
     } else if (frame.command === 'MESSAGE') {
       const body = frame.body.toString()
       this.#onMessage({
         body,
         redelivered: frame.headers.get('redelivered') === 'true',
         port: connection.port,
+        begunAt: connection.begunAt,
       })
       const receipt = `ack-${++this.#receipts}`
       this.#acknowledging.set(receipt, body)

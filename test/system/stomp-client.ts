@@ -10,6 +10,11 @@ export interface Frame {
   readonly body: Buffer
 }
 
+/** Where a broker listens; a port alone is one of this machine. */
+export type Address = number | { readonly host: string; readonly port: number }
+
+export const portOf = (address: Address): number => (typeof address === 'number' ? address : address.port)
+
 const lineFeed = 10
 const escapes: Readonly<Record<string, string>> = { '\\': '\\\\', '\n': '\\n', '\r': '\\r', ':': '\\c' }
 const unescapes: Readonly<Record<string, string>> = { '\\\\': '\\', '\\n': '\n', '\\r': '\r', '\\c': ':' }
@@ -88,6 +93,8 @@ export class StompConnection {
   /** Resolves when the connection is over, whoever ended it. */
   readonly closed: Promise<void>
   isClosed = false
+  /** When it was begun; `performance.now()`. */
+  readonly begunAt: number = performance.now()
   #waiting: { readonly matches: (frame: Frame) => boolean; readonly found: (frame: Frame) => void }[] = []
   #receipts = 0
 
@@ -104,12 +111,14 @@ export class StompConnection {
 
   /** Connects and logs in; rejects if the broker refuses, closes, or says nothing for `timeoutMs`. */
   static open(
-    port: number,
+    address: Address,
     options: { timeoutMs?: number; signal?: AbortSignal } = {},
   ): Promise<StompConnection> {
     const { timeoutMs = 5_000, signal } = options
+    const port = portOf(address)
+    const host = typeof address === 'number' ? '127.0.0.1' : address.host
     return new Promise((resolve, reject) => {
-      const socket = connect({ port, host: '127.0.0.1', noDelay: true })
+      const socket = connect({ port, host, noDelay: true })
       const connection = new StompConnection(socket, port)
       const parser = new FrameParser()
       let open = false

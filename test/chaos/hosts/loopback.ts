@@ -1,0 +1,100 @@
+import type { BrokerPlace } from '../../system/cluster-fixture.ts'
+import type { Address } from '../../system/stomp-client.ts'
+import { brokerHost, type Host, type HostNetwork, type NetworkAbility } from './host-network.ts'
+import { Relay, type Way } from './relay.ts'
+import { ownerOf } from './socket-owner.ts'
+
+/** A port that is reached through a relay. */
+export interface RelayedPort {
+  readonly host: Host
+  readonly port: number
+  readonly relayPort: number
+}
+
+/**
+ * Everything on this machine, with a relay before every port. A relay knows the caller by the process that has the
+ * other end of the connection.
+ */
+export class Loopback implements HostNetwork {
+  readonly description = 'one host, relays between the processes'
+  readonly abilities: ReadonlySet<NetworkAbility> = new Set(['cut', 'delay', 'rate'])
+  readonly #ways = new Map<string, Way>()
+  readonly #pids: () => ReadonlyMap<number, number>
+  readonly #clientPort: (n: number) => number
+  #relays: Relay[] = []
+
+  /** @param pids - Numbers of the brokers that run, by process id. */
+  constructor(pids: () => ReadonlyMap<number, number>, clientPort: (n: number) => number) {
+    this.#pids = pids
+    this.#clientPort = clientPort
+  }
+
+  async relay(ports: readonly RelayedPort[]): Promise<void> {
+    for (const { host, port, relayPort } of ports) {
+      const relay = new Relay(
+        port,
+        host,
+        (callerPort) => this.#callerOf(callerPort),
+        (from, to) => this.#way(from, to),
+      )
+      this.#relays.push(relay)
+      await relay.listen(relayPort)
+    }
+  }
+
+  place(): BrokerPlace {
+    return {}
+  }
+
+  clientAddress(n: number): Address {
+    return this.#clientPort(n)
+  }
+
+  async cut(from: Host, to: Host): Promise<void> {
+    this.#way(from, to).cut = true
+  }
+
+  async delay(a: Host, b: Host, ms: number): Promise<void> {
+    this.#way(a, b).delayMs = ms
+    this.#way(b, a).delayMs = ms
+  }
+
+  async lose(): Promise<void> {
+    throw new Error('a relay cannot lose packets')
+  }
+
+  async limit(host: Host, bytesPerSecond: number): Promise<void> {
+    for (const n of this.#pids().values()) this.#way(host, brokerHost(n)).bytesPerSecond = bytesPerSecond
+    this.#way(host, 'clients').bytesPerSecond = bytesPerSecond
+  }
+
+  async heal(): Promise<void> {
+    for (const way of this.#ways.values()) Object.assign(way, openWay())
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#relays.map((relay) => relay.close()))
+    this.#relays = []
+  }
+
+  #way(from: Host, to: Host): Way {
+    const key = `${from} ${to}`
+    let way = this.#ways.get(key)
+    if (way === undefined) {
+      way = openWay()
+      this.#ways.set(key, way)
+    }
+    return way
+  }
+
+  #callerOf(port: number): Host {
+    const pids = this.#pids()
+    const pid = ownerOf(port, [...pids.keys()])
+    const n = pid === undefined ? undefined : pids.get(pid)
+    return n === undefined ? 'clients' : brokerHost(n)
+  }
+}
+
+function openWay(): Way {
+  return { cut: false, delayMs: 0, bytesPerSecond: Number.POSITIVE_INFINITY }
+}

@@ -1,0 +1,181 @@
+import { cpSync, mkdirSync, mkdtempSync, readdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type BrokerConfiguration, Cluster } from '../system/cluster-fixture.ts'
+import { ZooKeeperEnsemble } from '../system/zookeeper-ensemble.ts'
+import type { Need } from './faults/fault.ts'
+import { brokerHost, type HostNetwork, zooKeeperHost } from './hosts/host-network.ts'
+import { removeLeftovers, runDirectory, runPrefix } from './hosts/leftovers.ts'
+import { Loopback } from './hosts/loopback.ts'
+import { Namespaces, whyNoNamespaces } from './hosts/namespaces.ts'
+import { canThrottle, Volume, whyNoVolumes } from './hosts/volume.ts'
+
+export interface LabOptions {
+  readonly elector: 'raft' | 'zookeeper'
+  readonly brokers: number
+  /** `undefined`: namespaces if this machine can. */
+  readonly hosts: 'ns' | 'loopback' | undefined
+}
+
+/** Small, so that a run fills many segments. */
+const segmentBytes = 2 * 2 ** 20
+/** Places in the block of ports of a cluster, behind that of the port itself. */
+const replicationRelay = 5
+const stompRelay = 30
+const zooKeeperRelay = 30
+
+/** Everything that a run is made of, and that goes with it. */
+export interface Lab {
+  readonly cluster: Cluster
+  readonly network: HostNetwork
+  readonly volumes: ReadonlyMap<number, Volume>
+  readonly ensemble: ZooKeeperEnsemble | undefined
+  readonly directory: string
+  readonly abilities: ReadonlySet<Need>
+  /** What this machine cannot do, for the first lines of a run. */
+  readonly remarks: readonly string[]
+  storeDirectory(n: number): string
+  /** Copies stores, logs and history to where no run removes them; returns where. */
+  keep(seed: number): string
+  close(): Promise<void>
+}
+
+export async function buildLab(options: LabOptions): Promise<Lab> {
+  removeLeftovers('dead')
+  process.once('exit', () => removeLeftovers('own'))
+  const remarks: string[] = []
+  const directory = mkdtempSync(runDirectory())
+
+  const lacking = whyNoNamespaces()
+  if (options.hosts === 'ns' && lacking !== undefined) throw new Error(`no network namespaces: ${lacking}`)
+  const separate = options.hosts !== 'loopback' && lacking === undefined
+  if (!separate && options.hosts === undefined)
+    remarks.push(`no network namespaces (${lacking}): all on one host`)
+  const numbers = Array.from({ length: options.brokers }, (_, i) => i + 1)
+
+  let cluster: Cluster | undefined
+  const built = (): Cluster => {
+    if (cluster === undefined) throw new TypeError('not built yet')
+    return cluster
+  }
+  const servers = options.elector === 'zookeeper' ? [1, 2, 3] : []
+  const namespaces = separate
+    ? new Namespaces(runPrefix(), [...numbers.map(brokerHost), ...servers.map(zooKeeperHost)], (n) =>
+        built().stompPort(n),
+      )
+    : undefined
+  const loopback = new Loopback(
+    () =>
+      new Map(
+        built()
+          .running()
+          .map((n) => [built().process(n).pid, n]),
+      ),
+    (n) => built().stompPort(n) + stompRelay,
+  )
+  const network = namespaces ?? loopback
+
+  const volumes = new Map<number, Volume>()
+  const noVolumes = whyNoVolumes()
+  if (noVolumes !== undefined) remarks.push(`no disks of their own (${noVolumes}): no faults of disks`)
+  else for (const n of numbers) volumes.set(n, new Volume(join(directory, `disk-${n}`)))
+  const storeDirectory = (n: number): string => join(directory, `disk-${n}`, 'store')
+
+  let ensemble: ZooKeeperEnsemble | undefined
+  if (options.elector === 'zookeeper') {
+    const place = join(directory, 'zookeeper')
+    mkdirSync(place)
+    ensemble = await ZooKeeperEnsemble.start(
+      namespaces === undefined
+        ? { directory: place }
+        : {
+            directory: place,
+            hosts: servers.map((i) => namespaces.address(zooKeeperHost(i))),
+            wrap: `ip netns exec ${namespaces.namespace('z0').replace(/0$/, '{}')}`,
+          },
+    )
+  }
+  const relayed = ensemble
+  const zkAddress =
+    relayed === undefined || separate
+      ? (ensemble?.address ?? '')
+      : relayed
+          .numbers()
+          .map((i) => `127.0.0.1:${relayed.port(i) + zooKeeperRelay}`)
+          .join(',')
+
+  cluster = await Cluster.start({
+    size: options.brokers,
+    elector: options.elector,
+    ...(options.elector === 'zookeeper' ? { zkAddress } : {}),
+    store: { logSize: segmentBytes },
+    place: (n) => network.place(n),
+    directory,
+    start: [],
+    configure: (configuration, n) => {
+      configuration.persistenceAdapter.replicatedLevelDB.directory = storeDirectory(n)
+      if (!separate) throughRelays(configuration, n, options.brokers)
+    },
+  })
+  if (!separate) {
+    const { stompPort, replicationPort } = portsOf(cluster)
+    await loopback.relay([
+      ...numbers.map((n) => ({
+        host: brokerHost(n),
+        port: replicationPort(n),
+        relayPort: replicationPort(n) + replicationRelay,
+      })),
+      ...numbers.map((n) => ({
+        host: brokerHost(n),
+        port: stompPort(n),
+        relayPort: stompPort(n) + stompRelay,
+      })),
+      ...(relayed?.numbers() ?? []).map((i) => ({
+        host: zooKeeperHost(i),
+        port: relayed?.port(i) ?? 0,
+        relayPort: (relayed?.port(i) ?? 0) + zooKeeperRelay,
+      })),
+    ])
+  }
+  for (const n of numbers) cluster.start(n)
+
+  const abilities = new Set<Need>([...network.abilities, options.elector])
+  if (options.brokers >= 5) abilities.add('five brokers')
+  if (noVolumes === undefined) abilities.add('volumes')
+  if (canThrottle()) abilities.add('throttle')
+  const made = cluster
+  return {
+    cluster: made,
+    network,
+    volumes,
+    ensemble,
+    directory,
+    abilities,
+    remarks,
+    storeDirectory,
+    keep(seed) {
+      const kept = mkdtempSync(join(tmpdir(), `levelmq-chaos-kept-seed${seed}-`))
+      for (const entry of readdirSync(directory).filter((file) => !file.endsWith('.img')))
+        cpSync(join(directory, entry), join(kept, entry), { recursive: true })
+      return kept
+    },
+    async close() {
+      await made.stop()
+      await network.close()
+      removeLeftovers('own')
+    },
+  }
+}
+
+function portsOf(cluster: Cluster): Record<'stompPort' | 'replicationPort', (n: number) => number> {
+  return { stompPort: (n) => cluster.stompPort(n), replicationPort: (n) => cluster.replicationPort(n) }
+}
+
+/** Lets the other members connect to a broker through its relay. */
+function throughRelays(configuration: BrokerConfiguration, n: number, brokers: number): void {
+  const store = configuration.persistenceAdapter.replicatedLevelDB
+  const own = Number(`${store.bind}`.split(':').at(-1)) + replicationRelay
+  store.connectUrl = `tcp://127.0.0.1:${own}`
+  if (store.peers !== undefined)
+    store.peers = Array.from({ length: brokers }, (_, i) => `127.0.0.1:${own - n + i + 1}`)
+}
