@@ -91,7 +91,7 @@ export async function buildLab(options: LabOptions): Promise<Lab> {
         : {
             directory: place,
             hosts: servers.map((i) => namespaces.address(zooKeeperHost(i))),
-            wrap: `ip netns exec ${namespaces.namespace('z0').replace(/0$/, '{}')}`,
+            wrap: namespaces.wrap('z{}').join(' '),
           },
     )
   }
@@ -156,7 +156,11 @@ export async function buildLab(options: LabOptions): Promise<Lab> {
     keep(seed) {
       const kept = mkdtempSync(join(tmpdir(), `levelmq-chaos-kept-seed${seed}-`))
       for (const entry of readdirSync(directory).filter((file) => !file.endsWith('.img')))
-        cpSync(join(directory, entry), join(kept, entry), { recursive: true })
+        try {
+          cpSync(join(directory, entry), join(kept, entry), { recursive: true })
+        } catch (error) {
+          console.error(`not kept: ${entry}: ${error}`) // A disk that failed; the rest is of more use than nothing.
+        }
       return kept
     },
     async close() {

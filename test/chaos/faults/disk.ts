@@ -59,7 +59,7 @@ export const diskFaults: readonly Fault[] = [
       const ended = await world.endOf(victim, world.between(2_000, failureMs))
       if (ended !== undefined && ended !== storeFailed)
         world.violations.add('full disk: exit code is not 74', `b${victim}: ${ended}`)
-      const outcome = await world.service(since)
+      const outcome = await world.service(ended === undefined ? since : performance.now())
       volume.free()
       return { target: `b${victim}`, outcome: `${ended ?? 'goes on'}; ${outcome}` }
     },
@@ -110,13 +110,12 @@ async function failing(
   world.cluster.expectEnd(victim)
   breakIt(volume)
   const since = performance.now()
-  const ended = await world.endOf(victim, failureMs)
-  const outcome = await world.service(since, [victim])
+  const [ended, outcome] = await Promise.all([world.endOf(victim, failureMs), world.service(since, [victim])])
   if (ended !== storeFailed && !world.overlapping)
     world.violations.add('failed disk: exit code is not 74', `b${victim}: ${ended ?? 'goes on'}`)
   await world.kill([victim])
   mend(volume)
-  return { target: `b${victim}`, outcome: `${ended ?? 'goes on'} ${outcome}` }
+  return { target: `b${victim}`, outcome: `${ended ?? 'goes on'}; ${outcome}` }
 }
 
 function remount(volume: Volume): void {

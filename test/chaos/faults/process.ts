@@ -50,7 +50,8 @@ export const processFaults: readonly Fault[] = [
     id: 'N5',
     name: 'block',
     summary: "one broker's event loop kept busy for 0.3 to 8 s (through the inspector)",
-    kind: 'process',
+    // Not with the network: the inspector has to be reached.
+    kind: 'operation',
     async strike(world) {
       const [victim = 1] = await world.members(world.oneOf(['master', 'slave']))
       // The inspector listens only after the signal that asks for it.
@@ -64,8 +65,7 @@ export const processFaults: readonly Fault[] = [
         victim,
         `{ const end = Date.now() + ${ms}; while (Date.now() < end); }`,
       )
-      const outcome = await world.service(since)
-      await blocked
+      const [outcome] = await Promise.all([world.service(since), blocked])
       return { target: `b${victim}`, outcome: `for ${ms} ms; ${outcome}` }
     },
   },

@@ -12,6 +12,7 @@ export function whyNoNamespaces(): string | undefined {
   if (process.platform !== 'linux') return 'not Linux'
   if (process.getuid?.() !== 0) return 'not root'
   for (const [command, ...args] of [
+    ['nsenter', '-V'],
     ['ip', '-V'],
     ['iptables', '-V'],
     ['tc', '-V'],
@@ -49,7 +50,7 @@ export class Namespaces implements HostNetwork {
     return {
       host: this.address(host),
       askedFrom: `${this.#subnet}.${askerNumber}`,
-      wrap: ['ip', 'netns', 'exec', this.namespace(host)],
+      wrap: this.wrap(host),
     }
   }
 
@@ -63,6 +64,14 @@ export class Namespaces implements HostNetwork {
 
   namespace(host: Host): string {
     return `${this.#prefix}-${host}`
+  }
+
+  /**
+   * A command to be put before another, which then runs in a host. Unlike `ip netns exec` it gives that no mounts of
+   * its own: an unmounted disk would live on in those.
+   */
+  wrap(host: string): string[] {
+    return ['nsenter', `--net=/run/netns/${this.#prefix}-${host}`]
   }
 
   async cut(from: Host, to: Host): Promise<void> {
