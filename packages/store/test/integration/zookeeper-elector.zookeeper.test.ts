@@ -304,6 +304,20 @@ describe('zookeeper elector: on a real ensemble', () => {
     for (const node of nodes) expect(node.peers).toHaveLength(2)
   })
 
+  test('all data of all servers lost: the members write themselves in again (T19)', async () => {
+    const path = freshPath()
+    const nodes = [new Node(1, path), new Node(2, path), new Node(3, path)]
+    for (const node of nodes) await node.joined()
+    for (const i of ensemble.numbers()) await ensemble.kill(i)
+    await waitFor('the loss', () => nodes.every((node) => node.lossesMs.length > 0))
+    ensemble.wipe()
+    await ensemble.up()
+    // They have seen more than these servers ever wrote, and are refused as long as they insist on it.
+    for (const node of nodes) await waitFor('its znode', () => node.znode, { timeoutMs: 30_000 })
+    const reader = new Reader()
+    await waitFor('three znodes', async () => (await reader.children(path)).length === 3)
+  })
+
   test('a znode that somebody removes is created again', async () => {
     const path = freshPath()
     const node = new Node(1, path)

@@ -30,6 +30,8 @@ interface ConnectionManager {
   connectTimeout: number
   connectTimeoutHandler: NodeJS.Timeout | undefined
   pendingBuffer: Buffer | null
+  /** Last transaction seen: servers that are behind it refuse the connection. */
+  zxid: Buffer
   packetQueue: { shift(): unknown }
   socket: import('node:net').Socket | undefined
   updateTimeout(sessionTimeoutMs: number): void
@@ -66,6 +68,7 @@ export class ZooKeeperConnection {
   #heardMs = 0
   #lookedMs = 0
   #connected = false
+  #lostMs = 0
   #sessionId: Buffer | undefined
   #stopped = false
 
@@ -189,8 +192,18 @@ export class ZooKeeperConnection {
       // Half a reply, and what was queued for this connection, would be taken for part of the next one.
       manager.pendingBuffer = null
       while (manager.packetQueue.shift() !== undefined) {}
+      this.#forgetTransactions()
       original.onSocketClosed.call(manager, hadError)
     }
+  }
+
+  /**
+   * A server whose data were lost, or restored from an old copy, is behind what this client has seen, and would refuse
+   * it for ever. Once the session must be over anyway, it is worth more to be told so: a new one is made then.
+   */
+  #forgetTransactions(): void {
+    if (this.#connected || performance.now() - this.#lostMs < this.#manager.sessionTimeout) return
+    this.#manager.zxid = Buffer.alloc(8)
   }
 
   #findNextServer(use: (server: { host: string; port: number }) => void): void {
@@ -236,6 +249,7 @@ export class ZooKeeperConnection {
   #lost(): void {
     if (!this.#connected) return
     this.#connected = false
+    this.#lostMs = performance.now()
     this.#rejectAll('the connection to ZooKeeper is lost')
     this.#tell(() => this.#handler.disconnected())
   }
