@@ -13,7 +13,7 @@ import type { Random } from './io/random.ts'
 import type { Journal } from './journal/journal.ts'
 import { supportedLevels } from './level.ts'
 import { Mastership } from './mastership.ts'
-import { type MemberInfo, Members, parseMemberInfo } from './members.ts'
+import { isVoter, type MemberInfo, Members, parseMemberInfo } from './members.ts'
 import { Membership } from './membership.ts'
 import { GapWindow } from './message-index/sequence-window.ts'
 import type { MessageEntry, MessageStore, QueueInfo, Role, StoreListener } from './message-store.ts'
@@ -329,6 +329,7 @@ export class ReplicatedStore implements MessageStore {
         peerUp: (peer) => this.#peerUp(peer),
         peerDown: (peer, reason) => this.#peerDown(peer, reason),
         frame: (peer, type, body) => this.#frame(peer, type, body),
+        awaits: (peer) => isVoter(this.#voters(), peer),
         changed: () => this.#listener?.changed(),
         log: (level, message, facts) => this.#host.log(level, message, facts),
       },

@@ -19,6 +19,8 @@ export interface MeshHandler {
   peerUp(peer: NodeIdentity): void
   peerDown(peer: NodeIdentity, reason: string): void
   frame(peer: NodeIdentity, type: number, body: Buffer): void
+  /** Whether a node is to be looked for, and shown, however long it is away. */
+  awaits(peer: NodeIdentity): boolean
   changed(): void
   log(
     level: 'debug' | 'info' | 'warn' | 'error',
@@ -323,6 +325,7 @@ export class Mesh {
     const nowMs = this.#clock.monotonicMs()
     for (const peer of this.#peers.values()) {
       if (peer.configured || peer.link !== undefined || nowMs - peer.toldMs < forgetMs) continue
+      if (peer.identity !== undefined && this.#handler.awaits(peer.identity)) continue
       peer.retry?.cancel()
       this.#peers.delete(peer.address)
     }
@@ -564,7 +567,8 @@ export class Mesh {
     if (link.proven !== undefined) this.#turnAway(link.proven, end.reason)
     const caller = link.claimed === undefined ? '' : ` of ${link.claimed.name} (${address})`
     this.#complain(
-      address ?? link.remoteAddress,
+      // Without its port, which is another one at each call.
+      address ?? parseAddress(link.remoteAddress).host,
       logLevelOf(end.kind),
       `replication connection from ${link.remoteAddress}${caller} ended`,
       end.reason,

@@ -354,6 +354,20 @@ describe('mesh', () => {
     expect(one.mesh.peers().map(({ address }) => address)).toEqual(['h:1002'])
   })
 
+  test('told: a node that is waited for is looked for and shown, however long it is away', async () => {
+    const [one, two, three] = [await started(1001), await started(1002), await started(1003)]
+    one.awaited.push('node-1002')
+    two.mesh.setPeers(['h:1001'])
+    three.mesh.setPeers(['h:1001'])
+    await clock.run(2000)
+    expect(one.up).toEqual(['node-1002', 'node-1003'])
+    await Promise.all([two.mesh.close(), three.mesh.close()])
+    await clock.run(100_000)
+    one.mesh.tick(clock.monotonicMs())
+    expect(one.mesh.peers().map(({ identity }) => identity?.nodeId)).toEqual(['node-1002'])
+    expect(one.peer(1002)?.reason).toContain('ECONNREFUSED')
+  })
+
   test('X2: however many addresses members tell, no more are kept than clusters have', async () => {
     const one = await started(1001)
     for (let teller = 0; teller < 20; teller++) {
@@ -593,6 +607,7 @@ class Node {
   readonly address: string
   identity: NodeIdentity
   readonly network: FreezingNetwork
+  readonly awaited: string[] = []
   readonly events: string[] = []
   readonly frames: string[] = []
   readonly logged: string[] = []
@@ -621,6 +636,7 @@ class Node {
           this.frames.push(`${type} from ${peer.nodeId}`)
           if (this.reads) decodeMessage(type, body)
         },
+        awaits: (peer) => this.awaited.includes(peer.nodeId),
         changed: () => undefined,
         log: (level, message) => {
           this.levels.add(level)
