@@ -166,6 +166,21 @@ export class VirtualDisk implements Disk {
       if (at < content.length) content[at] = (content[at] ?? 0) ^ (1 << (bit & 7))
   }
 
+  /** Other bytes in place of those at `offset`, durable at once: a misdirected write, or sectors that went blank. */
+  overwrite(path: string, offset: number, bytes: Uint8Array): void {
+    const inode = this.#inode(path)
+    for (const content of new Set([inode.current, inode.synced]))
+      if (offset < content.length) content.set(bytes.subarray(0, content.length - offset), offset)
+  }
+
+  /** A file is shorter than it was, durably at once. */
+  cut(path: string, bytes: number): void {
+    const inode = this.#inode(path)
+    inode.current = Buffer.from(inode.current.subarray(0, bytes))
+    inode.synced = Buffer.from(inode.synced.subarray(0, bytes))
+    inode.unsynced = []
+  }
+
   async open(path: string, mode: 'create' | 'write' | 'read'): Promise<DiskFile> {
     const create = mode === 'create'
     const inode = await this.#perform(create ? 'create' : 'open', path, create, () => {

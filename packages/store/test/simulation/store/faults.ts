@@ -31,7 +31,8 @@ export interface FaultMix {
   readonly slowDisks: number
   readonly diskErrors: number
   readonly fullDisks: number
-  readonly bitFlips: number
+  /** What was durable goes bad in one place, on a minority of the machines. */
+  readonly damage: number
   readonly wipes: number
   readonly damagedIndexes: number
   readonly wallJumps: number
@@ -58,10 +59,15 @@ export interface Scenario {
   readonly drift: number
   readonly faultyMs: number
   readonly faults: FaultMix
+  /** What keeps a minority away while the healed cluster has to make progress. */
+  readonly awayAtHeal: 'nobody' | 'down' | 'stopped' | 'cut off'
+  /** There is a master before any fault, and one slave only has faults: the master stays (S4). */
+  readonly victim: boolean
   readonly workload: WorkloadMix
 }
 
-export function drawScenario(dice: Dice): Scenario {
+/** @param more - For what was added later, so that earlier seeds keep most of their history. */
+export function drawScenario(dice: Dice, more: Dice): Scenario {
   const voters = dice.pick([1, 3, 3, 3, 3, 3, 3, 5, 5])
   return {
     voters,
@@ -78,6 +84,8 @@ export function drawScenario(dice: Dice): Scenario {
     drift: dice.pick([0, 0.005, 0.045]),
     faultyMs: dice.pick([2000, 4000, 8000]),
     faults: drawFaults(dice),
+    awayAtHeal: more.pick(['nobody', 'nobody', 'nobody', 'down', 'stopped', 'cut off']),
+    victim: false,
     workload: {
       producers: dice.pick([1, 2, 4]),
       queues: dice.pick([['one'], ['one', 'two', 'three']]),
@@ -110,7 +118,7 @@ function drawFaults(dice: Dice): FaultMix {
     slowDisks: rate(0.5),
     diskErrors: seldom(1),
     fullDisks: seldom(0.5),
-    bitFlips: seldom(0.7),
+    damage: seldom(0.7),
     wipes: seldom(0.3),
     damagedIndexes: seldom(1),
     wallJumps: seldom(0.5),

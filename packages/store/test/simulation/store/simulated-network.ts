@@ -17,7 +17,6 @@ export class SimulatedNetwork {
   readonly scheduler: Scheduler
   readonly dice: Dice
   readonly meanMs: number
-  /** Chance that a chunk is delivered in two. */
   readonly #hosts = new Map<string, Host>()
   readonly #listeners = new Map<
     string,
@@ -26,6 +25,8 @@ export class SimulatedNetwork {
   readonly #blockedUntilMs = new Map<string, number>()
   readonly #slowUntilMs = new Map<string, number>()
   readonly #ends = new Set<End>()
+  /** Pieces of data delivered. */
+  chunks = 0
 
   constructor(scheduler: Scheduler, dice: Dice, meanMs: number) {
     this.scheduler = scheduler
@@ -81,6 +82,15 @@ export class SimulatedNetwork {
     for (const [address, listener] of this.#listeners)
       if (listener.process === process) this.#listeners.delete(address)
     for (const end of [...this.#ends]) if (end.process === process) end.abandon(powerLost)
+  }
+
+  /** Whether what two machines send each other arrives. */
+  passes(one: string, other: string): boolean {
+    const { nowMs } = this.scheduler
+    const blocked = [`${one}>${other}`, `${other}>${one}`].some(
+      (way) => (this.#blockedUntilMs.get(way) ?? 0) > nowMs,
+    )
+    return !blocked
   }
 
   // ---- For connections
@@ -286,6 +296,7 @@ class End implements Connection {
 
   #hand(peer: End, item: Buffer): void {
     const { scheduler, dice } = this.#network
+    this.#network.chunks++
     if (item.length > 1 && dice.chance(0.05)) {
       const at = 1 + dice.below(item.length - 1)
       scheduler.in(0, () => peer.#deliver(item.subarray(0, at)))

@@ -31,7 +31,7 @@ describe('simulation of whole stores', () => {
   )
 
   test('seed 292, five voters and many losses: a blank promise file whose length was lost is no damage', async () => {
-    const losses = { wipes: 0.6, bitFlips: 1, kills: 1, restarts: 1 }
+    const losses = { wipes: 0.6, damage: 1, kills: 1, restarts: 1 }
     await simulateStores({
       seed: 292,
       scenario: (drawn) => ({ ...drawn, voters: 5, faults: { ...drawn.faults, ...losses } }),

@@ -8,10 +8,12 @@ import { RaftElector } from '../../../src/election/raft/elector.ts'
 import { ZooKeeperElector } from '../../../src/election/zookeeper/elector.ts'
 import { StoreError } from '../../../src/errors.ts'
 import type { Clock } from '../../../src/io/clock.ts'
+import { lastIndexOf } from '../../../src/journal/batch.ts'
 import { openJournal } from '../../../src/journal/journal.ts'
 import { ReplicatedStore } from '../../../src/replicated-store.ts'
 import { levelDbSettings, replicatedSettings, type StoreSettings } from '../../../src/settings.ts'
 import { CommittedLog, Violation } from './committed-log.ts'
+import { damageJournal } from './damage.ts'
 import { drawScenario, type Scenario } from './faults.ts'
 import { type DiskFaults, ProcessDisk } from './process-disk.ts'
 import { Dice, Scheduler } from './scheduler.ts'
@@ -38,6 +40,10 @@ export interface StoreSimulationResult {
   readonly committed: number
   readonly messages: number
   readonly deaths: number
+  /** Pieces of data that the network delivered. */
+  readonly chunks: number
+  /** How many faults of each kind there were. */
+  readonly faults: Readonly<Record<string, number>>
   /** From the end of the faults until all messages were confirmed and all stores were equal. */
   readonly settledMs: number
 }
@@ -89,6 +95,10 @@ interface SimulatedNode {
   session: VirtualCoordinationSession | undefined
   electorHost: ElectorHost | undefined
   opened: boolean
+  /** Last record that was durable here when the last process ended. */
+  durableIndex: number
+  /** Last record that may have become durable here until then. */
+  lastIndex: number
 }
 
 class StoreSimulation {
@@ -104,11 +114,21 @@ class StoreSimulation {
   #failure: unknown
   #faulty = true
   #deaths = 0
+  readonly #faults = new Map<string, number>()
   #losses = 0
+  /** Stay away while the healed cluster has to make progress without them. */
+  #absent: readonly SimulatedNode[] = []
+  /** The one that all faults are aimed at, in runs of that kind. */
+  #victim: SimulatedNode | undefined
+  /** Of the masters that see no majority of the others: since when. */
+  readonly #alone = new Map<SimulatedBroker, number>()
+  #lookMs = 0
+  /** A majority of the disks has held the log up to here. */
+  #majorityIndex = 0
 
   constructor(options: StoreSimulationOptions) {
     const dice = new Dice(options.seed)
-    const drawn = drawScenario(dice)
+    const drawn = drawScenario(dice, new Dice(options.seed + 0x5eed))
     this.#dice = dice
     this.#scenario = options.scenario?.(drawn) ?? drawn
     const { voters, drift, diskMs, networkMs, workload, sync } = this.#scenario
@@ -136,6 +156,8 @@ class StoreSimulation {
         session: undefined,
         electorHost: undefined,
         opened: false,
+        durableIndex: 0,
+        lastIndex: 0,
       })
     }
     this.#world = {
@@ -154,6 +176,8 @@ class StoreSimulation {
       },
       confirmed: (broker) => this.#confirmed(broker),
       ended: (broker) => {
+        if (this.#victim !== undefined && broker.process.alive)
+          this.#violated(`S4: ${broker.name} loses its mastership, and only ${this.#victim.name} had faults`)
         for (const producer of this.#world.producers)
           if (producer.broker === broker) producer.connect(undefined)
       },
@@ -169,17 +193,17 @@ class StoreSimulation {
   async run(): Promise<StoreSimulationResult> {
     for (const node of this.#nodes) this.#startIn(node, this.#dice.range(0, 300))
     for (const producer of this.#world.producers) this.#client(producer)
+    const boundMs = this.#settleBoundMs()
+    if (this.#scenario.victim) await this.#await('master', boundMs, () => this.#chooseVictim())
     this.#scheduleFaults()
-    await this.#runUntil(this.#scenario.faultyMs)
+    await this.#runUntil(this.#scheduler.nowMs + this.#scenario.faultyMs)
     this.#heal()
     const healedMs = this.#scheduler.nowMs
-    const boundMs = this.#settleBoundMs()
-    const before = this.#world.producers.map(({ confirmed }) => confirmed)
-    await this.#await('progress of all producers under one master', boundMs, () => {
-      const progress = this.#world.producers.every(({ confirmed }, at) => confirmed > (before[at] ?? 0))
-      const [master, other] = this.#masters()
-      return progress && master?.leaseless === false && other === undefined
-    })
+    await this.#progress(boundMs)
+    if (this.#absent.length > 0) {
+      this.#healRest()
+      await this.#progress(boundMs)
+    }
     this.#world.producing = false
     await this.#await('confirm of all messages', boundMs, () =>
       this.#world.producers.every(({ open }) => open.size === 0),
@@ -199,8 +223,30 @@ class StoreSimulation {
       committed: this.#log.lastIndex,
       messages: this.#log.messages.size,
       deaths: this.#deaths,
+      chunks: this.#network.chunks,
+      faults: Object.fromEntries([...this.#faults].sort(([left], [right]) => (left < right ? -1 : 1))),
       settledMs,
     }
+  }
+
+  async #progress(boundMs: number): Promise<void> {
+    const before = this.#world.producers.map(({ confirmed }) => confirmed)
+    await this.#await('progress of all producers under one master', boundMs, () => {
+      const progress = this.#world.producers.every(({ confirmed }, at) => confirmed > (before[at] ?? 0))
+      const [master, other] = this.#masters().filter((broker) => !this.#isAbsent(broker))
+      return progress && master?.leaseless === false && other === undefined
+    })
+  }
+
+  /** A slave, once there is a master that everybody has followed for a while. */
+  #chooseVictim(): boolean {
+    const master = this.#nodes.find(({ broker }) => broker?.session !== undefined)
+    const { epoch } = master?.broker?.session ?? {}
+    if (master === undefined || this.#nodes.some(({ store }) => store?.status().epoch !== epoch)) return false
+    if (this.#nodes.some((node) => node !== master && node.store?.role !== 'slave')) return false
+    this.#victim = this.#dice.pick(this.#nodes.filter((node) => node !== master))
+    this.#scheduler.note(`${this.#victim.name} is the victim`)
+    return true
   }
 
   // ---- Time
@@ -212,6 +258,7 @@ class StoreSimulation {
   async #step(): Promise<void> {
     await this.#scheduler.step()
     this.#checkLeases()
+    if (this.#scheduler.nowMs >= this.#lookMs) this.#checkMajorities()
     if (this.#failure !== undefined) throw this.#failure
   }
 
@@ -306,7 +353,8 @@ class StoreSimulation {
   }
 
   #start(node: SimulatedNode): void {
-    if (node.process !== undefined) return
+    if (node.process !== undefined || (this.#absent.includes(node) && this.#scenario.awayAtHeal === 'down'))
+      return
     this.#scheduler.note(`${node.name} starts`)
     const process = new SimulatedProcess(node.name, this.#scheduler, this.#dice.fork(), node.clock)
     const mustGiveUp = (): void => {
@@ -347,7 +395,11 @@ class StoreSimulation {
         openIndex: async (options) => {
           await processDisk.perform('open', async () => {}, undefined, false)
           const index = new SimulatedIndex(options, processDisk, node.saved, (header, bytes) => {
-            if (process.alive) this.#observe(() => this.#log.applies(node.name, header, bytes))
+            if (!process.alive) return
+            this.#observe(() => {
+              this.#log.applies(node.name, header, bytes)
+              this.#checkCommitted(node, lastIndexOf(header))
+            })
           })
           node.index = index
           return index
@@ -360,6 +412,7 @@ class StoreSimulation {
       () => {
         if (!process.alive) return
         node.opened = true
+        this.#checkReopened(node)
         this.#scheduler.note(`${node.name} is open`)
       },
       (error: Error) => {
@@ -412,6 +465,7 @@ class StoreSimulation {
     if (process === undefined) return
     this.#scheduler.note(`${node.name} ${how}`)
     this.#deaths++
+    this.#rememberEnd(node)
     process.kill()
     broker?.close()
     processDisk?.abandon()
@@ -465,7 +519,13 @@ class StoreSimulation {
   #replaceDisk(node: SimulatedNode): void {
     this.#scheduler.note(`${node.name} gets an empty disk`)
     node.disk = new VirtualDisk(this.#dice.fork())
-    node.saved = { batches: [], damaged: false }
+    Object.assign(node, { saved: { batches: [], damaged: false }, durableIndex: 0, lastIndex: 0 })
+  }
+
+  #rememberEnd(node: SimulatedNode): void {
+    if (!node.opened || node.store === undefined) return
+    const { durableIndex, position } = node.store.status()
+    Object.assign(node, { durableIndex, lastIndex: position.index })
   }
 
   #restart(node: SimulatedNode): void {
@@ -506,6 +566,7 @@ class StoreSimulation {
 
   #resume(node: SimulatedNode, process: SimulatedProcess): void {
     if (!process.alive || !process.paused) return
+    if (this.#scenario.awayAtHeal === 'stopped' && this.#isAbsent(node.broker)) return
     this.#scheduler.note(`${node.name} goes on`)
     process.resume()
     node.session?.heal()
@@ -516,8 +577,10 @@ class StoreSimulation {
   #client(producer: Producer): void {
     this.#scheduler.in(this.#dice.range(0, 2 * this.#scenario.workload.sendEveryMs), () => {
       this.#client(producer)
+      // A client gives up a broker that does not answer.
+      if (this.#isAbsent(producer.broker)) producer.connect(undefined)
       if (producer.broker === undefined) {
-        const masters = this.#masters()
+        const masters = this.#masters().filter((master) => !this.#isAbsent(master))
         if (masters.length > 0) producer.connect(this.#dice.pick(masters))
       }
       const { broker } = producer
@@ -541,6 +604,7 @@ class StoreSimulation {
     const dice = this.#dice.fork()
     const down = (): number => dice.range(0, faults.downMs)
     const some = (): SimulatedNode => {
+      if (this.#victim !== undefined) return this.#victim
       // Half of the faults are aimed at a master.
       const master = this.#nodes.find(({ broker }) => broker?.session !== undefined)
       return master !== undefined && dice.chance(0.5) ? master : dice.pick(this.#nodes)
@@ -549,50 +613,53 @@ class StoreSimulation {
       const one = some()
       return [one, dice.pick(this.#nodes.filter((node) => node !== one))]
     }
+    const eitherWay = <T>(two: [T, T]): [T, T] => (this.#victim && dice.chance(0.5) ? [two[1], two[0]] : two)
     const linked = (rate: number): number => (this.#nodes.length > 1 ? rate : 0)
     const until = (): number => this.#scheduler.nowMs + dice.range(20, dice.pick([200, 1500, 6000]))
 
-    this.#repeat(dice, faults.powerLosses, () => this.#kill(some(), 'power lost', down()))
+    this.#repeat(dice, 'powerLosses', faults.powerLosses, () => this.#kill(some(), 'power lost', down()))
     for (let left = faults.earlyDeaths; left > 0; left--)
       this.#scheduler.in(dice.range(0, 600), () =>
         this.#kill(dice.pick(this.#nodes), dice.pick(['power lost', 'killed']), dice.range(0, 100)),
       )
-    this.#repeat(dice, faults.blackouts, () => {
+    this.#repeat(dice, 'blackouts', faults.blackouts, () => {
       for (const node of this.#nodes) this.#kill(node, 'power lost', down())
     })
-    this.#repeat(dice, faults.kills, () => this.#kill(some(), 'killed', down()))
-    this.#repeat(dice, faults.killsWithin, () => {
+    this.#repeat(dice, 'kills', faults.kills, () => this.#kill(some(), 'killed', down()))
+    this.#repeat(dice, 'killsWithin', faults.killsWithin, () => {
       const node = some()
       const { process } = node
       if (process === undefined || process.dieAfter >= 0) return
       process.died = () => this.#kill(node, dice.chance(0.5) ? 'killed' : 'power lost', down())
       process.dieAfter = dice.below(dice.pick([5, 50]))
     })
-    this.#repeat(dice, faults.restarts, () => this.#restart(some()))
-    this.#repeat(dice, faults.pauses, () => this.#pause(some(), dice.range(5, faults.longestPauseMs)))
-    this.#repeat(dice, linked(faults.resets), () => {
+    this.#repeat(dice, 'restarts', faults.restarts, () => this.#restart(some()))
+    this.#repeat(dice, 'pauses', faults.pauses, () =>
+      this.#pause(some(), dice.range(5, faults.longestPauseMs)),
+    )
+    this.#repeat(dice, 'resets', linked(faults.resets), () => {
       const [one, other] = pair()
       this.#scheduler.note(`the links between ${one.name} and ${other.name} break`)
       this.#network.reset(one.name, other.name)
     })
-    this.#repeat(dice, linked(faults.cuts), () => {
-      const [one, other] = pair()
+    this.#repeat(dice, 'cuts', linked(faults.cuts), () => {
+      const [one, other] = eitherWay(pair())
       const untilMs = until()
       this.#scheduler.note(`${one.name} cannot send to ${other.name} until ${untilMs.toFixed(0)}`)
       this.#network.block(one.name, other.name, untilMs)
       if (dice.chance(0.5)) this.#network.block(other.name, one.name, untilMs)
     })
-    this.#repeat(dice, linked(faults.isolations), () => this.#part(dice, until()))
-    this.#repeat(dice, linked(faults.slowLinks), () => {
-      const [one, other] = pair()
+    this.#repeat(dice, 'isolations', linked(faults.isolations), () => this.#part(dice, until()))
+    this.#repeat(dice, 'slowLinks', linked(faults.slowLinks), () => {
+      const [one, other] = eitherWay(pair())
       this.#network.slow(one.name, other.name, until())
     })
-    this.#repeat(dice, faults.slowDisks, () => {
+    this.#repeat(dice, 'slowDisks', faults.slowDisks, () => {
       const { diskFaults } = some()
       diskFaults.slowUntilMs = until()
       diskFaults.slowMs = dice.pick([50, 500, 2000])
     })
-    this.#repeat(dice, faults.diskErrors, () => {
+    this.#repeat(dice, 'diskErrors', faults.diskErrors, () => {
       const operation = dice.pick([
         'write',
         'write',
@@ -607,23 +674,25 @@ class StoreSimulation {
         dice.chance(0.9) ? operation : dice.pick(['rename', 'remove', 'syncDirectory', 'close'] as const),
       )
     })
-    this.#repeat(dice, faults.fullDisks, () => {
+    this.#repeat(dice, 'fullDisks', faults.fullDisks, () => {
       some().diskFaults.fullUntilMs = until()
     })
-    this.#repeat(dice, faults.bitFlips, () => this.#flipBit(dice, dice.pick(this.#nodes)))
-    this.#repeat(dice, faults.wipes, () => {
+    this.#repeat(dice, 'damage', faults.damage, () =>
+      this.#damage(dice, this.#victim ?? dice.pick(this.#nodes)),
+    )
+    this.#repeat(dice, 'wipes', faults.wipes, () => {
       const node = some()
       if (!this.#mayLose(node)) return
       this.#kill(node, 'power lost', down())
       this.#replaceDisk(node)
     })
-    this.#repeat(dice, faults.damagedIndexes, () => {
+    this.#repeat(dice, 'damagedIndexes', faults.damagedIndexes, () => {
       some().saved.damaged = true
     })
-    this.#repeat(dice, faults.wallJumps, () => {
+    this.#repeat(dice, 'wallJumps', faults.wallJumps, () => {
       some().clock.wallOffsetMs += dice.range(-100_000, 100_000)
     })
-    this.#repeat(dice, faults.wrongHints, () => {
+    this.#repeat(dice, 'wrongHints', faults.wrongHints, () => {
       const node = some()
       const stand = dice.chance(0.7)
       node.process?.enter(() => {
@@ -632,7 +701,7 @@ class StoreSimulation {
       })
     })
     if (this.#scenario.elector === 'zookeeper')
-      this.#repeat(dice, faults.zooKeeper, () => this.#disturbZooKeeper(dice, some()))
+      this.#repeat(dice, 'zooKeeper', faults.zooKeeper, () => this.#disturbZooKeeper(dice, some()))
   }
 
   /** What was confirmed has to be on a majority of the disks now, not a moment later. */
@@ -647,12 +716,13 @@ class StoreSimulation {
     })
   }
 
-  #repeat(dice: Dice, perSecond: number, fault: () => void): void {
+  #repeat(dice: Dice, kind: string, perSecond: number, fault: () => void): void {
     if (perSecond === 0) return
     this.#scheduler.in((-Math.log(1 - dice.fraction()) * 1000) / perSecond, () => {
       if (!this.#faulty) return
+      this.#faults.set(kind, (this.#faults.get(kind) ?? 0) + 1)
       fault()
-      this.#repeat(dice, perSecond, fault)
+      this.#repeat(dice, kind, perSecond, fault)
     })
   }
 
@@ -681,15 +751,16 @@ class StoreSimulation {
     return true
   }
 
-  #flipBit(dice: Dice, node: SimulatedNode): void {
-    const segments = node.disk.paths().filter((path) => /\/\d{20}\.log$/.test(path))
-    const old = segments.slice(0, -1)
-    // A promise has two copies, of which one may go bad.
-    const path = dice.chance(0.2) ? `${directory}/promise` : (old[dice.below(old.length)] ?? '')
-    if (!node.disk.paths().includes(path) || !this.#mayLose(node)) return
-    const bit = dice.below(node.disk.content(path).length * 8)
-    this.#scheduler.note(`${node.name}: bit ${bit} of ${path} flips`)
-    node.disk.flipBit(path, bit)
+  #damage(dice: Dice, node: SimulatedNode): void {
+    const { disk, name } = node
+    if (disk.paths().length === 0 || !this.#mayLose(node)) return
+    const promise = `${directory}/promise`
+    if (dice.chance(0.2) && disk.paths().includes(promise)) {
+      // It has two copies, of which one may go bad.
+      const bit = dice.below(disk.content(promise).length * 8)
+      this.#scheduler.note(`${name}: bit ${bit} of ${promise} flips`)
+      disk.flipBit(promise, bit)
+    } else this.#scheduler.note(`${name}: ${damageJournal(disk, `${directory}/journal/`, dice)}`)
   }
 
   #disturbZooKeeper(dice: Dice, node: SimulatedNode): void {
@@ -721,18 +792,100 @@ class StoreSimulation {
     this.#faulty = false
     this.#network.heal()
     this.#startZooKeeper()
+    this.#chooseAbsent()
     for (const node of this.#nodes) {
       Object.assign(node.diskFaults, { slowUntilMs: 0, failNext: [], fullUntilMs: 0 })
-      if (node.process === undefined) this.#startIn(node, 1)
-      else {
-        node.process.dieAfter = -1
-        this.#resume(node, node.process)
-        node.session?.heal()
-      }
+      if (node.process !== undefined) node.process.dieAfter = -1
+      if (!this.#absent.includes(node)) this.#return(node)
     }
   }
 
+  #isAbsent(broker: SimulatedBroker | undefined): boolean {
+    return this.#absent.some((node) => node.broker !== undefined && node.broker === broker)
+  }
+
+  #return(node: SimulatedNode): void {
+    if (node.process === undefined) this.#startIn(node, 1)
+    else {
+      this.#resume(node, node.process)
+      node.session?.heal()
+    }
+  }
+
+  /** Any majority of the voters suffices (S4): as many as may be missing stay down, stopped or cut off for now. */
+  #chooseAbsent(): void {
+    const { awayAtHeal } = this.#scenario
+    // Until it is founded, all have to be there.
+    if (awayAtHeal === 'nobody' || this.#log.lastIndex === 0) return
+    const left = Math.floor((this.#nodes.length - 1) / 2) - this.#losses
+    const whole = this.#nodes.filter(({ damaged }) => !damaged)
+    while (whole.length > 0 && this.#absent.length < left) {
+      const node = this.#victim ?? this.#dice.pick(whole)
+      whole.splice(0, whole.length, ...whole.filter((each) => each !== node && this.#victim === undefined))
+      this.#scheduler.note(`${node.name} stays ${awayAtHeal}`)
+      this.#absent = [...this.#absent, node]
+      if (awayAtHeal === 'down') this.#kill(node, 'power lost', 0)
+      else if (awayAtHeal === 'stopped') this.#pause(node, Number.POSITIVE_INFINITY)
+      else
+        for (const other of this.#nodes) {
+          this.#network.block(node.name, other.name, Number.MAX_SAFE_INTEGER)
+          this.#network.block(other.name, node.name, Number.MAX_SAFE_INTEGER)
+        }
+    }
+  }
+
+  #healRest(): void {
+    this.#scheduler.note('everybody comes back')
+    this.#network.heal()
+    const back = this.#absent
+    this.#absent = []
+    for (const node of back) this.#return(node)
+  }
+
   // ---- Checks
+
+  /** S13: a master that sees no majority steps down in time, and does not keep its clients waiting (H8). */
+  #checkMajorities(): void {
+    this.#lookMs = this.#scheduler.nowMs + 10
+    const { nowMs } = this.#scheduler
+    for (const node of this.#nodes) {
+      const { broker, process } = node
+      if (broker === undefined || process === undefined) continue
+      const seen = this.#nodes.filter((other) => other === node || this.#connected(node, other)).length
+      if (broker.session === undefined || process.paused || seen > this.#nodes.length / 2)
+        this.#alone.delete(broker)
+      else if (!this.#alone.has(broker)) this.#alone.set(broker, nowMs)
+      const sinceMs = this.#alone.get(broker) ?? nowMs
+      if (nowMs - sinceMs > this.#scenario.electionTimeoutMs * 1.1 + 50)
+        throw new Violation(`S13: ${broker.name} has seen no majority since ${sinceMs}, and is still master`)
+    }
+  }
+
+  /** S6: what anyone takes for committed is on a majority of the disks. */
+  #checkCommitted(node: SimulatedNode, index: number): void {
+    if (index <= this.#majorityIndex) return
+    const held = this.#nodes.map((each) => this.#heldBy(each)).sort((left, right) => right - left)
+    this.#majorityIndex = held[Math.floor(held.length / 2)] ?? 0
+    if (index > this.#majorityIndex)
+      throw new Violation(`S6: ${node.name} takes ${index} for committed; the disks hold ${held}`)
+  }
+
+  #heldBy(node: SimulatedNode): number {
+    return node.opened && node.store !== undefined ? node.store.status().durableIndex : node.lastIndex
+  }
+
+  /** S27: a store that has lost what was durable says so, and does not open as if it were whole. */
+  #checkReopened(node: SimulatedNode): void {
+    const { index } = node.store?.status().position ?? { index: 0 }
+    if (index < node.durableIndex)
+      this.remember(
+        new Violation(`S27: ${node.name} had ${node.durableIndex} on its disk, and opens with ${index}`),
+      )
+  }
+
+  #connected(one: SimulatedNode, other: SimulatedNode): boolean {
+    return other.process?.paused === false && this.#network.passes(one.name, other.name)
+  }
 
   /** S9: no two brokers may dispatch at one instant, whether they are awake or would wake up now. */
   #checkLeases(): void {
