@@ -215,6 +215,7 @@ export class Survey {
         throw unknownFormat(segment.path)
       case 'length':
       case 'number':
+      case 'cut short': // Nothing is ever begun that does not fit into its file.
       case 'file size':
       case 'first index':
       case 'checksum of the batch before':

@@ -40,6 +40,12 @@ export interface FaultMix {
   readonly zooKeeper: number
   /** An elector has a node stand, or a master step down, without any reason. */
   readonly wrongHints: number
+  /** A master is cut off for as long as it takes to elect another; when it is back, that one ends (T3). */
+  readonly coups: number
+  /** A new master ends right after its promotion (T4): chance per promotion. */
+  readonly deathsAtPromotion: number
+  /** A process ends, or its machine loses power, in the middle of cutting its log: chance per cut. */
+  readonly deathsInCuts: number
   /** A master, or everyone, loses power right after something was confirmed: chance per confirm. */
   readonly deathsAtConfirm: number
 }
@@ -83,7 +89,7 @@ export function drawScenario(dice: Dice, more: Dice): Scenario {
     diskMs: dice.pick([0.05, 0.5, 2, 8]),
     drift: dice.pick([0, 0.005, 0.045]),
     faultyMs: dice.pick([2000, 4000, 8000]),
-    faults: drawFaults(dice),
+    faults: drawFaults(dice, more),
     awayAtHeal: more.pick(['nobody', 'nobody', 'nobody', 'down', 'stopped', 'cut off']),
     victim: false,
     workload: {
@@ -98,7 +104,7 @@ export function drawScenario(dice: Dice, more: Dice): Scenario {
   }
 }
 
-function drawFaults(dice: Dice): FaultMix {
+function drawFaults(dice: Dice, more: Dice): FaultMix {
   const rate = (usual: number): number => (dice.chance(0.55) ? 0 : usual * dice.pick([0.3, 1, 1, 3]))
   const seldom = (usual: number): number => (dice.chance(0.8) ? 0 : usual * dice.pick([0.5, 1, 3]))
   return {
@@ -124,6 +130,9 @@ function drawFaults(dice: Dice): FaultMix {
     wallJumps: seldom(0.5),
     zooKeeper: rate(1),
     wrongHints: seldom(2),
+    coups: more.chance(0.8) ? 0 : more.pick([0.3, 1]),
+    deathsAtPromotion: more.chance(0.8) ? 0 : more.pick([0.1, 0.5]),
+    deathsInCuts: more.chance(0.7) ? 0 : more.pick([0.1, 0.5]),
     deathsAtConfirm: dice.chance(0.75) ? 0 : dice.pick([0.002, 0.02]),
   }
 }

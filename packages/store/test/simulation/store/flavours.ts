@@ -23,6 +23,9 @@ const none: FaultMix = {
   wallJumps: 0,
   zooKeeper: 0,
   wrongHints: 0,
+  coups: 0,
+  deathsAtPromotion: 0,
+  deathsInCuts: 0,
   deathsAtConfirm: 0,
 }
 
@@ -55,6 +58,17 @@ const flavours: Readonly<Record<FlavourName, (drawn: Scenario) => Scenario>> = {
       resets: 0.5,
     },
   }),
+  coups: (drawn) => ({
+    ...replicated(drawn),
+    electionTimeoutMs: 200,
+    asyncBufferSize: 1048576,
+    faults: { ...none, coups: 3, deathsAtPromotion: 0.5, kills: 0.3, downMs: 50 },
+  }),
+  wipes: (drawn) => ({
+    ...replicated(drawn),
+    electionTimeoutMs: 200,
+    faults: { ...none, wipes: 1.5, powerLosses: 1, kills: 1, isolations: 1.5, coups: 1, downMs: 800 },
+  }),
   links: (drawn) => ({
     ...replicated(drawn),
     electionTimeoutMs: 1000,
@@ -66,7 +80,7 @@ const flavours: Readonly<Record<FlavourName, (drawn: Scenario) => Scenario>> = {
     electionTimeoutMs: 200,
     logSize: 2048,
     asyncBufferSize: 1048576,
-    faults: { ...none, isolations: 2, cuts: 2, powerLosses: 3, killsWithin: 3, downMs: 50 },
+    faults: { ...none, coups: 3, isolations: 1, kills: 0.5, deathsInCuts: 0.7, downMs: 50 },
   }),
   rot: (drawn) => ({
     ...replicated(drawn),
@@ -88,6 +102,10 @@ export type FlavourName =
   | 'victim'
   /** One master after the other is stopped, cut off or killed. */
   | 'failovers'
+  /** Cut off, deposed, and back when the next master ends, or ends in its turn. */
+  | 'coups'
+  /** A minority of the disks is emptied, while others are away. */
+  | 'wipes'
   /** Connections break, and electors are wrong: elections while the last master may still be at work. */
   | 'links'
   /** Old masters have records that nobody else has, in many small segments, and end while they cut them. */
@@ -110,4 +128,11 @@ export function flavoured(name: FlavourName | undefined): {
   readonly scenario?: (drawn: Scenario) => Scenario
 } {
   return name === undefined ? {} : { scenario: flavours[name] }
+}
+
+/** @throws Error if there is no such flavour. */
+export function flavourNamed(name: string): FlavourName {
+  if (!Object.hasOwn(flavours, name))
+    throw new Error(`"${name}" is none of ${Object.keys(flavours).join(', ')}`)
+  return name as FlavourName
 }

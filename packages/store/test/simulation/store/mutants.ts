@@ -38,7 +38,8 @@ export const mutants: readonly Mutant[] = [
         replace: 'return own >= 0 && lastEpoch >= 0 && lastIndex >= this.#lastIndex',
       },
     ],
-    within: 50,
+    flavour: 'coups',
+    within: 40,
   },
   {
     name: 'elects only once every voter has answered',
@@ -57,12 +58,13 @@ export const mutants: readonly Mutant[] = [
     rule: 'H4',
     edits: [
       {
-        file: 'members.ts',
-        find: 'voter.nodeId === identity.nodeId && voter.storeUuid === identity.storeUuid',
-        replace: 'voter.nodeId === identity.nodeId',
+        file: 'consensus/electorate.ts',
+        find: 'voter.nodeId === nodeId && voter.storeUuid === storeUuid',
+        replace: 'voter.nodeId === nodeId',
       },
     ],
-    within: 50,
+    flavour: 'wipes',
+    within: 40,
   },
   {
     name: 'drops what it does not know to be committed when it attaches to a new master',
@@ -76,7 +78,8 @@ export const mutants: readonly Mutant[] = [
           'this.#follow(following)\n      if (this.#tail.lastIndex > this.#tail.commitIndex) { const index = this.#tail.commitIndex; this.#tail.truncate(index); this.#effects.push({ type: "truncate", index }) }\n    }',
       },
     ],
-    within: 50,
+    flavour: 'coups',
+    within: 60,
   },
   {
     name: 'cuts the log at the first damage',
@@ -84,7 +87,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       { file: 'journal/survey.ts', find: 'rest.highestMark >= lastIndex', replace: 'rest.highestMark < -1' },
     ],
-    within: 50,
+    flavour: 'rot',
+    within: 20,
   },
   {
     name: 'acknowledges what it has received, not what it has synced',
@@ -170,11 +174,12 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         file: 'consensus/consensus.ts',
-        find: 'else if (this.quorum === 1) this.#promiseToSelf(campaign)',
-        replace: 'else if (this.quorum >= 1) this.#promiseToSelf(campaign)',
+        find: 'else if (this.#electorate.alone) this.#promiseToSelf(campaign)',
+        replace: 'else if (this.#electorate.nodeId.length > 0) this.#promiseToSelf(campaign)',
       },
     ],
-    within: 20,
+    flavour: 'victim',
+    within: 10,
   },
   {
     name: 'votes without a sync',
@@ -186,7 +191,8 @@ export const mutants: readonly Mutant[] = [
         replace: '',
       },
     ],
-    within: 200,
+    flavour: 'cache',
+    within: 100,
   },
   {
     name: 'forgets its promise when it starts again',
@@ -198,7 +204,8 @@ export const mutants: readonly Mutant[] = [
         replace: 'const promise = { epoch: 0, votedFor: undefined }; void best',
       },
     ],
-    within: 200,
+    flavour: 'cache',
+    within: 40,
   },
   {
     name: 'accepts appends of an older epoch',
@@ -210,7 +217,8 @@ export const mutants: readonly Mutant[] = [
         replace: 'if (message.epoch < 0) {',
       },
     ],
-    within: 50,
+    flavour: 'failovers',
+    within: 30,
   },
   {
     name: 'commits records of an older epoch by count',
@@ -256,16 +264,17 @@ export const mutants: readonly Mutant[] = [
     within: 20,
   },
   {
-    name: 'reads back more than is committed',
+    name: 'applies whatever follows on a committed record',
     rule: 'S7',
     edits: [
       {
         file: 'applier.ts',
-        find: 'if (lastIndexOf(header) > commitIndex) break',
-        replace: 'if (lastIndexOf(header) > commitIndex + 1e9) break',
+        find: 'batches.firstIndex > next || batches.lastIndex > this.#commitIndex',
+        replace: 'batches.firstIndex > next',
       },
     ],
-    within: 50,
+    flavour: 'coups',
+    within: 40,
   },
   {
     name: 'checkpoints an index that is ahead of its own disk',
@@ -301,7 +310,8 @@ export const mutants: readonly Mutant[] = [
         replace: 'return this.#serving && nowMs > 0',
       },
     ],
-    within: 20,
+    flavour: 'failovers',
+    within: 10,
   },
   {
     name: 'dispatches before the lease of the master before has run out',
@@ -313,18 +323,13 @@ export const mutants: readonly Mutant[] = [
         replace: 'this.#dispatchFromMs = nowMs',
       },
     ],
-    within: 100,
+    flavour: 'links',
+    within: 60,
   },
   {
     name: 'takes changes after its mastership',
     rule: 'S10',
-    edits: [
-      {
-        file: 'replicated-store.ts',
-        find: '    this.#mastership = undefined\n    mastership.end()\n',
-        replace: '    this.#mastership = undefined\n',
-      },
-    ],
+    edits: [{ file: 'mastership.ts', find: 'this.#over = true', replace: '' }],
     within: 10,
   },
   {
@@ -361,7 +366,8 @@ export const mutants: readonly Mutant[] = [
         replace: '    await file.sync().catch(() => undefined)\n',
       },
     ],
-    within: 50,
+    flavour: 'cache',
+    within: 10,
   },
   {
     name: 'trusts what it reads from the page cache after a restart',
@@ -378,7 +384,8 @@ export const mutants: readonly Mutant[] = [
         replace: '',
       },
     ],
-    within: 200,
+    flavour: 'cache',
+    within: 10,
   },
   {
     name: 'cuts its log without a note of it',
@@ -395,7 +402,8 @@ export const mutants: readonly Mutant[] = [
         replace: '    void clearTruncation\n',
       },
     ],
-    within: 200,
+    flavour: 'truncations',
+    within: 60,
   },
   {
     name: 'writes into a segment whose name may be lost',

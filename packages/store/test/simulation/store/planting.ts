@@ -30,7 +30,7 @@ export async function plant(edits: readonly Edit[]): Promise<typeof simulateStor
   const number = plantings.push(edits) - 1
   applied.clear()
   const module: { simulateStores: typeof simulateStores } = await import(
-    `./store-simulation.ts${parameter}${number}`
+    /* @vite-ignore */ `./store-simulation.ts${parameter}${number}`
   )
   for (const { file, find } of edits)
     if (!applied.has(file)) throw new Error(`${file} is not loaded, and was to be changed: ${find}`)

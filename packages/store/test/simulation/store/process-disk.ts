@@ -30,6 +30,8 @@ export class ProcessDisk implements Disk {
   readonly #faults: DiskFaults
   /** Called when a write or sync was made to fail: the store has to give up now. */
   readonly #mustGiveUp: () => void
+  /** Called when bytes are about to be zeroed: the log is cut. */
+  readonly #cutting: () => void
   readonly #pending = new Set<PendingOperation>()
 
   constructor(
@@ -39,6 +41,7 @@ export class ProcessDisk implements Disk {
     disk: VirtualDisk,
     faults: DiskFaults,
     mustGiveUp: () => void,
+    cutting: () => void,
   ) {
     this.#process = process
     this.#scheduler = scheduler
@@ -46,6 +49,7 @@ export class ProcessDisk implements Disk {
     this.#disk = disk
     this.#faults = faults
     this.#mustGiveUp = mustGiveUp
+    this.#cutting = cutting
   }
 
   /** The process is killed: what the kernel was about to do it does, does in part, or does not. */
@@ -69,15 +73,18 @@ export class ProcessDisk implements Disk {
     return {
       // The caller's buffer is filled when the operation takes effect, as by a thread of the pool.
       read: (into, at, length, position) => run('read', () => file.read(into, at, length, position)),
-      write: (chunks, position) =>
-        run(
+      write: (chunks, position) => {
+        // Whatever is written into a log begins with a name of its kind.
+        if (chunks[0]?.[0] === 0) this.#cutting()
+        return run(
           'write',
           () => file.write(chunks, position),
           () => {
             const bytes = Buffer.concat(chunks)
             return file.write([bytes.subarray(0, this.#dice.below(bytes.length))], position)
           },
-        ),
+        )
+      },
       allocate: (bytes) =>
         run(
           'allocate',

@@ -173,6 +173,8 @@ class StoreSimulation {
       promoted: (broker) => {
         for (const producer of this.#world.producers)
           if (producer.broker === undefined || this.#dice.chance(0.5)) producer.connect(broker)
+        const node = this.#nodes.find((each) => each.broker === broker)
+        if (node !== undefined) this.#mayEnd(node)
       },
       confirmed: (broker) => this.#confirmed(broker),
       ended: (broker) => {
@@ -370,6 +372,7 @@ class StoreSimulation {
       node.disk,
       node.diskFaults,
       mustGiveUp,
+      () => this.#mayEndWithin(node, process),
     )
     const broker = new SimulatedBroker(process, this.#world)
     const random = this.#dice.fork()
@@ -692,6 +695,7 @@ class StoreSimulation {
     this.#repeat(dice, 'wallJumps', faults.wallJumps, () => {
       some().clock.wallOffsetMs += dice.range(-100_000, 100_000)
     })
+    this.#repeat(dice, 'coups', linked(faults.coups), () => this.#coup(dice))
     this.#repeat(dice, 'wrongHints', faults.wrongHints, () => {
       const node = some()
       const stand = dice.chance(0.7)
@@ -723,6 +727,50 @@ class StoreSimulation {
       this.#faults.set(kind, (this.#faults.get(kind) ?? 0) + 1)
       fault()
       this.#repeat(dice, kind, perSecond, fault)
+    })
+  }
+
+  #coup(dice: Dice): void {
+    const old = this.#nodes.find(({ broker }) => broker?.session !== undefined)
+    if (old === undefined) return
+    const forMs = this.#scenario.electionTimeoutMs * dice.range(1, 4)
+    this.#scheduler.note(`${old.name} is cut off for ${forMs.toFixed(0)}`)
+    for (const other of this.#nodes) {
+      if (other === old) continue
+      // What it sends may still arrive for a while, unanswered.
+      this.#network.block(other.name, old.name, this.#scheduler.nowMs + forMs)
+      const deafMs = dice.chance(0.5) ? 0 : dice.range(0, 50)
+      this.#scheduler.in(deafMs, () =>
+        this.#network.block(old.name, other.name, this.#scheduler.nowMs + forMs - deafMs),
+      )
+    }
+    if (dice.chance(0.4))
+      this.#scheduler.in(dice.range(0, forMs), () => {
+        if (this.#faulty) this.#kill(old, dice.pick(['power lost', 'killed']), dice.range(0, 100))
+      })
+    this.#scheduler.in(forMs + dice.range(-50, 50), () => {
+      if (!this.#faulty) return
+      for (const node of this.#nodes)
+        if (node !== old && node.broker?.session !== undefined)
+          this.#kill(node, dice.pick(['power lost', 'killed']), dice.range(0, this.#scenario.faults.downMs))
+    })
+  }
+
+  #mayEndWithin(node: SimulatedNode, process: SimulatedProcess): void {
+    const { deathsInCuts, downMs } = this.#scenario.faults
+    if (!this.#faulty || process.dieAfter >= 0 || !this.#dice.chance(deathsInCuts)) return
+    process.died = () =>
+      this.#kill(node, this.#dice.pick(['power lost', 'killed']), this.#dice.range(0, downMs))
+    process.dieAfter = this.#dice.below(6)
+  }
+
+  #mayEnd(node: SimulatedNode): void {
+    const { deathsAtPromotion, downMs } = this.#scenario.faults
+    if (!this.#faulty || !this.#dice.chance(deathsAtPromotion)) return
+    const { process } = node
+    this.#scheduler.in(this.#dice.range(0, 30), () => {
+      if (!this.#faulty || node.process !== process) return
+      this.#kill(node, this.#dice.pick(['power lost', 'killed']), this.#dice.range(0, downMs))
     })
   }
 
