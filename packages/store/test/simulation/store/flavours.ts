@@ -80,7 +80,7 @@ const flavours: Readonly<Record<FlavourName, (drawn: Scenario) => Scenario>> = {
     electionTimeoutMs: 200,
     logSize: 2048,
     asyncBufferSize: 1048576,
-    faults: { ...none, coups: 3, isolations: 1, kills: 0.5, deathsInCuts: 0.7, downMs: 50 },
+    faults: { ...none, coups: 3, isolations: 1, kills: 0.5, deathsInCuts: 0.9, downMs: 50 },
   }),
   rot: (drawn) => ({
     ...replicated(drawn),

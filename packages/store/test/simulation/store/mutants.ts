@@ -84,11 +84,9 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'cuts the log at the first damage',
     rule: 'H6',
-    edits: [
-      { file: 'journal/survey.ts', find: 'rest.highestMark >= lastIndex', replace: 'rest.highestMark < -1' },
-    ],
+    edits: [{ file: 'journal/survey.ts', find: "verdict.kind === 'proven'", replace: 'lastIndex < 0' }],
     flavour: 'rot',
-    within: 20,
+    within: 60,
   },
   {
     name: 'acknowledges what it has received, not what it has synced',
@@ -128,12 +126,13 @@ export const mutants: readonly Mutant[] = [
         file: 'journal/recovery.ts',
         find: '  await survey.run()\n',
         replace:
-          '  await survey.run()\n  const proven = (survey as unknown as { provenIndex?: number }).provenIndex\n  if (again !== true && proven !== undefined && proven >= Math.max(1, verifiedTo) && proven < survey.tail.lastIndex) {\n    await noteTruncation(disk, directory, proven)\n    return recover(disk, directory, verifiedTo, epochStarts, true)\n  }\n',
+          '  await survey.run()\n  const proven = (survey as unknown as { provenIndex?: number }).provenIndex\n  if (again !== true && proven !== undefined && proven >= Math.max(1, verifiedTo) && proven < survey.tail.lastIndex) {\n    await noteTruncation(disk, directory, proven)\n    return recover(disk, directory, verifiedTo, epochStarts, owed, true)\n  }\n',
       },
       {
         file: 'journal/recovery.ts',
-        find: '  epochStarts: readonly EpochStart[],\n): Promise<Recovered> {',
-        replace: '  epochStarts: readonly EpochStart[],\n  again?: boolean,\n): Promise<Recovered> {',
+        find: '  owed?: (position: Position) => Promise<void>,\n): Promise<Recovered> {',
+        replace:
+          '  owed?: (position: Position) => Promise<void>,\n  again?: boolean,\n): Promise<Recovered> {',
       },
       {
         file: 'journal/recovery.ts',
@@ -342,7 +341,7 @@ export const mutants: readonly Mutant[] = [
         replace: 'opened === undefined) return',
       },
     ],
-    within: 100,
+    within: 20,
   },
   {
     name: 'forgets with each mastership what it saw of a producer',
@@ -444,7 +443,7 @@ export const mutants: readonly Mutant[] = [
         replace: '  await disk.rename(temporary, join(directory, fileName))\n',
       },
     ],
-    within: 200,
+    within: 20,
   },
 ]
 

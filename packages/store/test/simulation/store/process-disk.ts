@@ -30,7 +30,7 @@ export class ProcessDisk implements Disk {
   readonly #faults: DiskFaults
   /** Called when a write or sync was made to fail: the store has to give up now. */
   readonly #mustGiveUp: () => void
-  /** Called when bytes are about to be zeroed: the log is cut. */
+  /** Called when bytes are about to be zeroed, or a segment removed: the log is cut. */
   readonly #cutting: () => void
   readonly #pending = new Set<PendingOperation>()
 
@@ -114,6 +114,7 @@ export class ProcessDisk implements Disk {
   }
 
   remove(path: string): Promise<void> {
+    if (path.endsWith('.log')) this.#cutting()
     return this.perform('remove', () => this.#disk.remove(path))
   }
 

@@ -522,13 +522,16 @@ class StoreSimulation {
   #replaceDisk(node: SimulatedNode): void {
     this.#scheduler.note(`${node.name} gets an empty disk`)
     node.disk = new VirtualDisk(this.#dice.fork())
-    Object.assign(node, { saved: { batches: [], damaged: false }, durableIndex: 0, lastIndex: 0 })
+    Object.assign(node, { saved: { batches: [], damaged: false }, durableIndex: 0 })
   }
 
   #rememberEnd(node: SimulatedNode): void {
     if (!node.opened || node.store === undefined) return
     const { durableIndex, position } = node.store.status()
-    Object.assign(node, { durableIndex, lastIndex: position.index })
+    Object.assign(node, {
+      durableIndex,
+      lastIndex: Math.max(position.index, node.damaged ? node.lastIndex : 0),
+    })
   }
 
   #restart(node: SimulatedNode): void {
@@ -712,6 +715,7 @@ class StoreSimulation {
   #confirmed(broker: SimulatedBroker): void {
     const { faults } = this.#scenario
     if (!this.#faulty || !this.#dice.chance(faults.deathsAtConfirm)) return
+    this.#count('deathsAtConfirm')
     const everyone = this.#dice.chance(0.5)
     this.#scheduler.in(0, () => {
       for (const node of this.#nodes)
@@ -724,7 +728,7 @@ class StoreSimulation {
     if (perSecond === 0) return
     this.#scheduler.in((-Math.log(1 - dice.fraction()) * 1000) / perSecond, () => {
       if (!this.#faulty) return
-      this.#faults.set(kind, (this.#faults.get(kind) ?? 0) + 1)
+      this.#count(kind)
       fault()
       this.#repeat(dice, kind, perSecond, fault)
     })
@@ -759,6 +763,7 @@ class StoreSimulation {
   #mayEndWithin(node: SimulatedNode, process: SimulatedProcess): void {
     const { deathsInCuts, downMs } = this.#scenario.faults
     if (!this.#faulty || process.dieAfter >= 0 || !this.#dice.chance(deathsInCuts)) return
+    this.#count('deathsInCuts')
     process.died = () =>
       this.#kill(node, this.#dice.pick(['power lost', 'killed']), this.#dice.range(0, downMs))
     process.dieAfter = this.#dice.below(6)
@@ -770,8 +775,13 @@ class StoreSimulation {
     const { process } = node
     this.#scheduler.in(this.#dice.range(0, 30), () => {
       if (!this.#faulty || node.process !== process) return
+      this.#count('deathsAtPromotion')
       this.#kill(node, this.#dice.pick(['power lost', 'killed']), this.#dice.range(0, downMs))
     })
+  }
+
+  #count(kind: string): void {
+    this.#faults.set(kind, (this.#faults.get(kind) ?? 0) + 1)
   }
 
   /** Two sides that do not see each other; at times one node sees both. */
@@ -919,7 +929,9 @@ class StoreSimulation {
   }
 
   #heldBy(node: SimulatedNode): number {
-    return node.opened && node.store !== undefined ? node.store.status().durableIndex : node.lastIndex
+    if (!node.opened || node.store === undefined) return node.lastIndex
+    // What was lost here had counted before.
+    return Math.max(node.store.status().durableIndex, node.damaged ? node.lastIndex : 0)
   }
 
   /** S27: a store that has lost what was durable says so, and does not open as if it were whole. */
