@@ -91,10 +91,16 @@ export class Membership {
   deposed(): void {
     this.#growing = undefined
     this.#level = undefined
-    for (const wish of this.#wishes.splice(0))
-      wish.reject(
-        new StoreError({ code: 'STORE_NOT_MASTER' }, 'mastership ended before the change was committed'),
-      )
+    const over = new StoreError(
+      { code: 'STORE_NOT_MASTER' },
+      'mastership ended before the change was committed',
+    )
+    // It ends with a master's own removal, once that is committed: then nothing is left that might take it back.
+    const dismissed = !this.#parts.core.eligible
+    for (const wish of this.#wishes.splice(0)) {
+      if (dismissed && wish.step() === 'done') wish.resolve()
+      else wish.reject(over)
+    }
   }
 
   /** A member that is level becomes a voter; resolves when that is committed. */

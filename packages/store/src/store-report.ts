@@ -63,7 +63,7 @@ export function storeStatus(facts: StoreFacts): StoreStatus {
     position: { epoch: journal.lastEpoch, index: journal.lastIndex },
     commitIndex: core?.commitIndex ?? 0,
     durableIndex: journal.durableIndex,
-    quorum: { needed: neededOf(settings), present: core?.reachableVoters ?? 0 },
+    quorum: { needed: core?.quorum ?? neededOf(settings), present: core?.reachableVoters ?? 0 },
     waitingFor: waitingFor(facts),
     masterNodeId: core?.leader,
     masterInfo: facts.masterInfo,

@@ -1,3 +1,4 @@
+import type { BatchSpan } from '../consensus/message.ts'
 import { PromiseFile } from '../consensus/promise-file.ts'
 import { StoreError } from '../errors.ts'
 import { generationIn } from '../generation.ts'
@@ -5,8 +6,8 @@ import type { Disk, DiskFile } from '../io/disk.ts'
 import { NodeDisk } from '../io/node/disk.ts'
 import { SystemRandom } from '../io/node/random.ts'
 import type { Random } from '../io/random.ts'
-import { batchHeaderBytes, decodeBatchHeader } from '../journal/batch.ts'
-import { type Journal, openJournal } from '../journal/journal.ts'
+import { batchHeaderBytes, decodeBatchHeader, lastIndexOf } from '../journal/batch.ts'
+import { openJournal } from '../journal/journal.ts'
 import { FrameFault, spansOf } from '../replication/frame.ts'
 import type { RestoreOptions, RestoreReport } from '../store-administration.ts'
 import { writeIdentity } from '../store-identity.ts'
@@ -39,12 +40,7 @@ export async function restoreBackup(options: RestoreOptions): Promise<RestoreRep
   return await restoreInto(new NodeDisk(), new SystemRandom(), options)
 }
 
-/** As {@link restoreBackup}, in any world. */
-export async function restoreInto(
-  disk: Disk,
-  random: Random,
-  options: RestoreOptions,
-): Promise<RestoreReport> {
+async function restoreInto(disk: Disk, random: Random, options: RestoreOptions): Promise<RestoreReport> {
   const { from, directory } = options
   if ((await disk.list(directory)).length > 0)
     throw new StoreError({ code: 'STORE_FOREIGN_DIRECTORY', directory }, `${directory}: is not empty`)
@@ -52,6 +48,7 @@ export async function restoreInto(
   try {
     const restore = new Restore(file, options)
     const head = await restore.readHead()
+    await restore.check(head)
     await disk.makeDirectory(directory)
     const { journal } = generationIn(directory, 0)
     const bytes = await restore.copyInto(disk, journal, head)
@@ -83,7 +80,10 @@ export async function restoreInto(
 class Restore {
   readonly #file: DiskFile
   readonly #options: RestoreOptions
+  #size = 0
+  /** Where the batches begin, once the head is read, and end. */
   #offset = 0
+  #batchesTo = 0
 
   constructor(file: DiskFile, options: RestoreOptions) {
     this.#file = file
@@ -95,21 +95,26 @@ class Restore {
     return decodeBackupHead(head, await this.#read(backupTextBytes(head)))
   }
 
-  /** Copies the batches into a new journal, each verified; durable and closed when it resolves. */
-  async copyInto(disk: Disk, directory: string, head: BackupHead): Promise<number> {
-    const size = await this.#file.size()
-    const batchesFrom = this.#offset
-    const batchesTo = size - backupFootBytes
-    const foot = decodeBackupFoot(await this.#at(Math.max(0, batchesTo), Math.min(size, backupFootBytes)))
-    if (foot.bytes !== batchesTo - batchesFrom) throw new BackupFault('is not complete')
-    let failure: Error | undefined
-    const listener = {
-      written: () => undefined,
-      durable: () => undefined,
-      failed: (error: Error) => {
-        failure = error
-      },
+  /** Reads everything once and checks it: nothing is made of a backup that is damaged. */
+  async check(head: BackupHead): Promise<void> {
+    this.#size = await this.#file.size()
+    this.#batchesTo = this.#size - backupFootBytes
+    const foot = decodeBackupFoot(
+      await this.#at(Math.max(0, this.#batchesTo), Math.min(this.#size, backupFootBytes)),
+    )
+    if (foot.bytes !== this.#batchesTo - this.#offset) throw new BackupFault('is not complete')
+    let last: { readonly index: number; readonly epoch: number } | undefined
+    for await (const { spans } of this.#pieces(head)) {
+      const span = spans.at(-1)
+      if (span !== undefined) last = { index: span.lastIndex, epoch: span.epoch }
     }
+    if (last?.index !== head.toIndex || last.epoch !== head.toEpoch)
+      throw new BackupFault(`ends with record ${last?.index}, not ${head.toIndex}`)
+  }
+
+  /** Copies the batches into a new journal; durable and closed when it resolves. @returns Bytes of the backup. */
+  async copyInto(disk: Disk, directory: string, head: BackupHead): Promise<number> {
+    let failure: Error | undefined
     const { log } = await openJournal({
       disk,
       directory,
@@ -117,45 +122,63 @@ class Restore {
       verifiedTo: 0,
       epochStarts: [],
       start: head.start,
-      listener,
+      listener: {
+        written: () => undefined,
+        durable: () => undefined,
+        failed: (error) => {
+          failure = error
+        },
+      },
     })
     try {
-      while (this.#offset < batchesTo) {
-        this.#options.signal?.throwIfAborted()
-        await this.#copyPiece(log, batchesTo)
+      for await (const { batches, spans } of this.#pieces(head)) {
+        log.append(batches, log.lastIndex + 1, spans.at(-1)?.lastIndex ?? 0)
         while (log.pendingBytes > 0 && failure === undefined)
           await new Promise((later) => setImmediate(later))
         if (failure !== undefined) throw failure
-        this.#options.progress?.(this.#offset, size)
       }
-      if (log.lastIndex !== head.toIndex || log.lastEpoch !== head.toEpoch)
-        throw new BackupFault(`ends with record ${log.lastIndex}, not ${head.toIndex}`)
     } finally {
       await log.close()
     }
-    return size
+    return this.#size
   }
 
-  async #copyPiece(log: Journal, batchesTo: number): Promise<void> {
-    const room = batchesTo - this.#offset
-    let piece = await this.#at(this.#offset, Math.min(pieceBytes, room))
+  /** The batches, from the first to the last, each verified by its checksums and by the chain. */
+  async *#pieces(
+    head: BackupHead,
+  ): AsyncGenerator<{ readonly batches: Buffer; readonly spans: readonly BatchSpan[] }> {
+    let offset = this.#offset
+    let next = head.start.firstIndex
+    let checksum: number | undefined
+    while (offset < this.#batchesTo) {
+      this.#options.signal?.throwIfAborted()
+      const batches = await this.#wholeBatches(offset)
+      const spans = verified(batches, next, offset)
+      const first = decodeBatchHeader(batches, 0)
+      const last = decodeBatchHeader(batches, spans.at(-1)?.offset ?? 0)
+      if (typeof first === 'string' || typeof last === 'string')
+        throw new BackupFault(`is damaged at ${offset}`)
+      if (checksum !== undefined && first.previousChecksum !== checksum)
+        throw new BackupFault(`is damaged at ${offset}: its checksums do not chain`)
+      checksum = last.checksum
+      next = lastIndexOf(last) + 1
+      offset += batches.length
+      this.#options.progress?.(offset, this.#size)
+      yield { batches, spans }
+    }
+  }
+
+  async #wholeBatches(offset: number): Promise<Buffer> {
+    const room = this.#batchesTo - offset
+    let piece = await this.#at(offset, Math.min(pieceBytes, room))
     let whole = wholeBatches(piece)
     if (whole.bytes === 0) {
       // A batch larger than a piece.
-      piece = await this.#at(this.#offset, Math.min(whole.needed, room))
+      piece = await this.#at(offset, Math.min(whole.needed, room))
       whole = wholeBatches(piece)
     }
-    const batches = piece.subarray(0, whole.bytes)
-    if (batches.length === 0) throw new BackupFault(`is damaged at ${this.#offset}`)
-    let lastIndex: number
-    try {
-      lastIndex = spansOf(batches, log.lastIndex + 1, true).at(-1)?.lastIndex ?? 0
-      log.append(batches, log.lastIndex + 1, lastIndex)
-    } catch (error) {
-      if (!(error instanceof FrameFault || error instanceof RangeError)) throw error
-      throw new BackupFault(`is damaged at ${this.#offset}: ${error.message}`)
-    }
-    this.#offset += batches.length
+    if (whole.bytes === 0) throw new BackupFault(`is damaged at ${offset}`)
+    return piece.subarray(0, whole.bytes)
   }
 
   async #read(length: number): Promise<Buffer> {
@@ -168,6 +191,15 @@ class Restore {
     const bytes = Buffer.allocUnsafe(length)
     if ((await this.#file.read(bytes, 0, length, offset)) < length) throw new BackupFault('is not complete')
     return bytes
+  }
+}
+
+function verified(batches: Buffer, firstIndex: number, offset: number): readonly BatchSpan[] {
+  try {
+    return spansOf(batches, firstIndex, true)
+  } catch (error) {
+    if (!(error instanceof FrameFault)) throw error
+    throw new BackupFault(`is damaged at ${offset}: ${error.message}`)
   }
 }
 
