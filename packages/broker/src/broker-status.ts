@@ -1,4 +1,4 @@
-import type { MemberStatus, Position, Role, StoreStatus } from '@levelmq/store'
+import type { MemberStatus, Position, Role, StorageStatus, StoreStatus } from '@levelmq/store'
 
 /** A member of the cluster, as `/status` shows it. */
 export interface BrokerMemberStatus {
@@ -13,6 +13,13 @@ export interface BrokerMemberStatus {
   readonly reason: string | null
   readonly lastHeardMs: number | null
   readonly address: string
+}
+
+/** As `StorageStatus` of the store, with `null` for what is not known. */
+export type BrokerStorageStatus = Omit<StorageStatus, 'scrub'> & {
+  readonly scrub:
+    | (Omit<NonNullable<StorageStatus['scrub']>, 'lastPassMs'> & { readonly lastPassMs: number | null })
+    | null
 }
 
 /** What `/status` and `levelmq status` show of a broker: plain JSON, with `null` for what is not known. */
@@ -39,6 +46,8 @@ export interface BrokerStatus {
   readonly electionReason: string | null
   readonly members: readonly BrokerMemberStatus[]
   readonly zookeeper: Readonly<Record<string, string | number | null>> | null
+  /** What the journal of this broker takes of the disk, and what the scrubber found. */
+  readonly storage: BrokerStorageStatus | null
   /** Number of queues. */
   readonly queues: number
   /** Number of connected clients. */
@@ -77,6 +86,7 @@ export function brokerStatus(store: StoreStatus, facts: BrokerFacts): BrokerStat
     electionReason: store.electionReason ?? null,
     members: store.members.map(memberStatus),
     zookeeper: zooKeeperStatus(store.zookeeper),
+    storage: storageStatus(store.storage),
     queues: facts.queues,
     clients: facts.clients,
     connectors: facts.connectors,
@@ -102,6 +112,15 @@ function memberStatus(member: MemberStatus): BrokerMemberStatus {
 
 function indexOf(position: Position | undefined): number | null {
   return position === undefined ? null : position.index
+}
+
+function storageStatus(storage: StorageStatus | undefined): BrokerStorageStatus | null {
+  if (storage === undefined) return null
+  const { scrub } = storage
+  return {
+    ...storage,
+    scrub: scrub === undefined ? null : { ...scrub, lastPassMs: scrub.lastPassMs ?? null },
+  }
 }
 
 function zooKeeperStatus(zookeeper: StoreStatus['zookeeper']): BrokerStatus['zookeeper'] {

@@ -1,6 +1,6 @@
 export { Broker, type BrokerDependencies } from './broker.ts'
 export type { BrokerOptions, TransportConnectorOptions } from './broker-options.ts'
-export type { BrokerMemberStatus, BrokerStatus } from './broker-status.ts'
+export type { BrokerMemberStatus, BrokerStatus, BrokerStorageStatus } from './broker-status.ts'
 export { loadConfiguration } from './config/configuration.ts'
 export type { Connector, ConnectorFactories, ConnectorFactory, ConnectorHost } from './connector/connector.ts'
 export { createStompConnector } from './connector/stomp/connector.ts'

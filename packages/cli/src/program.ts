@@ -1,10 +1,15 @@
 import { Command, CommanderError } from 'commander'
+import { addBackupCommand } from './commands/backup.ts'
 import { addClusterCommand } from './commands/cluster.ts'
 import { addConsumeCommand } from './commands/consume.ts'
+import { addDeleteQueueCommand } from './commands/delete-queue.ts'
 import { addDumpCommand } from './commands/dump.ts'
+import { addFinaliseCommand } from './commands/finalise.ts'
+import { addMembersCommand } from './commands/members.ts'
 import { addProduceCommand } from './commands/produce.ts'
 import { addStartCommand } from './commands/start.ts'
 import { addStatusCommand } from './commands/status.ts'
+import { addTransferCommand } from './commands/transfer.ts'
 import { addVerifyCommand } from './commands/verify.ts'
 import { CommandError, ExitCode } from './exit-code.ts'
 import { paintFor } from './terminal/paint.ts'
@@ -34,6 +39,8 @@ Examples:
   levelmq status                          who is master, who lags
   levelmq produce --queue orders < file   each line becomes a message
   levelmq consume --queue orders          print and acknowledge them
+  levelmq members                         who votes, who learns
+  levelmq backup orders.levelmq           everything committed, in a file
   levelmq verify data/broker-1/LevelDB    is everything in a stopped store sound?`,
     )
   for (const add of [
@@ -42,12 +49,20 @@ Examples:
     addStatusCommand,
     addProduceCommand,
     addConsumeCommand,
+    addMembersCommand,
+    addTransferCommand,
+    addBackupCommand,
+    addDeleteQueueCommand,
+    addFinaliseCommand,
     addVerifyCommand,
     addDumpCommand,
   ]) {
     add(program)
   }
-  for (const command of program.commands) command.copyInheritedSettings(program)
+  for (const command of program.commands) {
+    command.copyInheritedSettings(program)
+    for (const part of command.commands) part.copyInheritedSettings(program)
+  }
   return program
 }
 

@@ -1,4 +1,5 @@
-import type { BrokerMemberStatus, BrokerStatus } from '@levelmq/broker'
+import type { BrokerMemberStatus, BrokerStatus, BrokerStorageStatus } from '@levelmq/broker'
+import { bytes } from '../inspect/verify-report.ts'
 import type { Paint } from '../terminal/paint.ts'
 import { formatTable } from '../terminal/table.ts'
 import type { Answer } from './broker-status.ts'
@@ -14,6 +15,8 @@ export function formatReport(
   if (status.waitingFor !== null) lines.push(paint('yellow', `waiting for   ${status.waitingFor}`))
   if (status.syncWarning !== null) lines.push(paint('yellow', `sync warning  ${status.syncWarning}`))
   if (status.zookeeper !== null) lines.push(zooKeeperLine(status.zookeeper))
+  // An older broker says nothing of it.
+  if (status.storage) lines.push(...storageLines(status.storage, paint))
   lines.push(`seen from     ${status.brokerName} (${status.role}) at ${url}`)
   for (const answer of answers)
     if ('error' in answer) lines.push(paint('dim', `no answer     ${answer.url}: ${answer.error}`))
@@ -48,6 +51,21 @@ function facts(status: BrokerStatus): string[] {
     `sync          ${sync}`,
     `elector       ${elector}`,
   ]
+}
+
+function storageLines(
+  { journalBytes, firstIndex, neededFrom, space, scrub }: BrokerStorageStatus,
+  paint: Paint,
+) {
+  const lines = [`journal       ${bytes(journalBytes)} from record ${firstIndex}, needed from ${neededFrom}`]
+  if (space === 'low') lines.push(paint(['red', 'bold'], 'disk full     producers are refused'))
+  if (scrub !== null) {
+    const last = scrub.lastPassMs === null ? 'none yet' : new Date(scrub.lastPassMs).toISOString()
+    const text = `scrubber      last pass ${last}, ${Math.floor(scrub.progress * 100)}% of the next`
+    const found = `, ${scrub.damaged} damaged, ${scrub.repaired} repaired`
+    lines.push(scrub.damaged > scrub.repaired ? paint('red', text + found) : text + found)
+  }
+  return lines
 }
 
 function zooKeeperLine(zookeeper: NonNullable<BrokerStatus['zookeeper']>): string {
