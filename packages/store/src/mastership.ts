@@ -112,7 +112,9 @@ export class Mastership implements MasterSession, RestatementWriter {
       active.window.add(sequence)
       active.lastIndex = index
     }
-    this.#builder.message(queue, producer, sequence, head, body)
+    // Of a producer that it has forgotten the index takes no note. Where the log says so, a rebuild takes none either.
+    const noted = producer > this.#index.appliedIndex || this.#index.hasProducer(producer)
+    this.#builder.message(queue, noted ? producer : 0, noted ? sequence : 0, head, body)
     this.#host.appended(false)
     return index
   }

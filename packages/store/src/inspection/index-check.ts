@@ -119,10 +119,14 @@ function checkProducers(content: StoredContent, { fold, reregistered }: Expected
   }
 }
 
-/** The table of `keys.ts`: last use, highest sequence, count of gaps, gaps, name. */
+/** The table of `keys.ts`: last use, last statement, highest sequence, count of gaps, gaps, name. */
 function decodeProducer(value: Buffer): ProducerRow {
-  const nameAt = 20 + value.readUInt32LE(16) * 16
-  return { usedAt: readUint53(value, 0), highest: readUint53(value, 8), name: value.toString('utf8', nameAt) }
+  const nameAt = 28 + value.readUInt32LE(24) * 16
+  return {
+    usedAt: readUint53(value, 0),
+    highest: readUint53(value, 16),
+    name: value.toString('utf8', nameAt),
+  }
 }
 
 interface ExpectedMessage {

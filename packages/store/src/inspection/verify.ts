@@ -107,7 +107,7 @@ class Verification {
   readonly #census = new RecordCensus()
   /** Without bounds: those that the store was run with are not known here. */
   readonly #fold = new IndexFold(
-    { position: 0, epochStarts: [], configuration: undefined, queues: [], producers: [] },
+    { position: 0, epochStarts: [], configuration: undefined, queues: [], producers: [], strayAt: 0 },
     Number.POSITIVE_INFINITY,
     Number.POSITIVE_INFINITY,
   )

@@ -2,31 +2,59 @@ import { type BatchHeader, batchHeaderBytes, decodeBatchHeader, lastIndexOf } fr
 import type { EpochStart } from '../journal/log.ts'
 import { RecordFault, type RecordVisitor, readRecords } from '../journal/record.ts'
 import type { QueueInfo } from '../message-store.ts'
-import { type Generation, type PagePlan, QueueOverlay, type Reach } from './overlay.ts'
+import { IndexSet } from './index-set.ts'
+import type { Statement } from './message-index.ts'
+import { type Generation, type PagePlan, type Place, QueueOverlay, type Reach } from './overlay.ts'
 import { type ProducerRow, Producers } from './producers.ts'
 import type { GapWindow } from './sequence-window.ts'
+import { type Stated, Statements } from './statements.ts'
 
 /** A queue as the index holds it. */
-interface Queue {
+class Queue implements Stated {
   readonly id: number
-  readonly name: string
+  /** Undefined while it is not known yet, in a rebuild. */
+  name: string | undefined
   readonly overlay: QueueOverlay
-  count: number
-  changed: boolean
+  count = 0
+  changed = false
+  statedAt = 0
+
+  constructor(id: number, name: string | undefined, overlay: QueueOverlay) {
+    this.id = id
+    this.name = name
+    this.overlay = overlay
+  }
+
+  statement(): Statement {
+    return { kind: 'queue', id: this.id, name: this.name ?? '' }
+  }
 }
 
-export interface Configuration {
+/** The last configuration record, with its index. */
+export class Configuration implements Stated {
   readonly index: number
   readonly json: string
+  statedAt: number
+
+  constructor(index: number, json: string) {
+    this.index = this.statedAt = index
+    this.json = json
+  }
+
+  statement(): Statement {
+    return { kind: 'configuration', json: this.json }
+  }
 }
 
 /** Everything but the messages, as read from a database. */
 export interface FoldContent {
   readonly position: number
   readonly epochStarts: readonly EpochStart[]
-  readonly configuration: Configuration | undefined
-  readonly queues: readonly { id: number; name: string; count: number; lowMark: number }[]
+  readonly configuration: { readonly index: number; readonly json: string } | undefined
+  readonly queues: readonly { id: number; name: string; count: number; lowMark: number; statedAt: number }[]
   readonly producers: readonly { id: number; value: Buffer }[]
+  /** Last stray record; 0 for none. */
+  readonly strayAt: number
 }
 
 /** What a checkpoint has to write: everything that changed since the one before, as of `position`. */
@@ -35,15 +63,23 @@ export interface FrozenChanges {
   /** Where the messages that LevelDB already holds end. */
   readonly storedTo: number
   readonly epochStarts: readonly EpochStart[]
-  readonly configuration: Configuration | undefined
+  readonly configuration: { readonly index: number; readonly json: string } | undefined
   readonly queues: readonly FrozenQueue[]
+  /** Ids of queues that were removed. */
+  readonly removedQueues: readonly number[]
   readonly producers: readonly ProducerRow[]
+  /** Where the oldest of the last statements is. */
+  readonly oldestStatement: number | undefined
+  readonly strayAt: number
+  /** First record of the log that the index is being rebuilt from, and has not been up to its `replayTo`. */
+  readonly rebuildingFrom: number | undefined
 }
 
 export interface FrozenQueue {
   readonly id: number
   readonly name: string
   readonly count: number
+  readonly statedAt: number
   /** Low mark before this checkpoint. */
   readonly lowMark: number
   readonly messages: Generation | undefined
@@ -55,24 +91,38 @@ export interface FrozenQueue {
  * Pure: `level-index.ts` feeds it, reads LevelDB for it and writes what it freezes.
  * Invariants: each record is applied once and in order; what it comes to depends on the records alone, not on when
  * checkpoints were taken; between `freeze` and `retire` nothing that was frozen changes.
+ *
+ * A rebuild folds a log that begins above record 1. It comes to the same state as a fold of the whole log once every
+ * live thing was stated, and as long as no record is read otherwise for lack of what was before. Those that would be
+ * are strays: messages of a producer that is forgotten (the rebuild does not know which are), and things kept that do
+ * not live. The last one is noted, and whoever deletes log leaves none between a log's `firstIndex` and `replayTo`.
  */
 export class IndexFold implements RecordVisitor {
   readonly statistics: { cancelledMessages: number } = { cancelledMessages: 0 }
   readonly #reach: Reach
   readonly #queues = new Map<number, Queue>()
   readonly #byName = new Map<string, Queue>()
+  readonly #statements = new Statements()
   readonly #producers: Producers
   readonly #epochStarts: EpochStart[]
   #configuration: Configuration | undefined
   #position: number
+  #strayAt: number
   /** What of the small state is in LevelDB, or on its way there. */
   #savedEpochStarts: number
   #savedConfiguration: Configuration | undefined
   #changedQueues: Queue[] = []
+  #removedQueues: number[] = []
   /** Message entries that the active generation would write, and those being written. */
   #activeEntries = 0
   #frozenEntries = 0
   #frozenQueues: Queue[] = []
+  /** First record of the log in a rebuild, until it has reached `replayTo`. */
+  #rebuildingFrom: number | undefined
+  /** The messages from below the log that live; until a checkpoint behind `rebuilt` has taken them over. */
+  #carried: IndexSet | undefined
+  #carriedBelow = 0
+  #carriedFrozen = false
   #epoch = 0
   #lastQueue: Queue | undefined
   #fault: unknown
@@ -83,10 +133,22 @@ export class IndexFold implements RecordVisitor {
     this.#reach = { storedTo: content.position, frozenTo: content.position }
     this.#epochStarts = [...content.epochStarts]
     this.#savedEpochStarts = content.epochStarts.length
-    this.#configuration = this.#savedConfiguration = content.configuration
-    for (const { id, name, count, lowMark } of content.queues) this.#addQueue(id, name, count, lowMark)
-    this.#producers = new Producers(maxProducers, maxGaps)
-    this.#producers.restore(content.producers)
+    this.#strayAt = content.strayAt
+    this.#producers = new Producers(maxProducers, maxGaps, this.#statements)
+    const stated: Stated[] = []
+    if (content.configuration !== undefined) {
+      const { index, json } = content.configuration
+      this.#configuration = this.#savedConfiguration = new Configuration(index, json)
+      stated.push(this.#configuration)
+    }
+    for (const { id, name, count, lowMark, statedAt } of content.queues) {
+      const queue = this.#addQueue(id, name, lowMark)
+      queue.count = count
+      queue.statedAt = statedAt
+      stated.push(queue)
+    }
+    for (const producer of this.#producers.restore(content.producers)) stated.push(producer)
+    this.#statements.restore(stated)
   }
 
   get position(): number {
@@ -97,14 +159,28 @@ export class IndexFold implements RecordVisitor {
     return this.#epochStarts
   }
 
-  get lastConfiguration(): Configuration | undefined {
-    return this.#configuration
+  get lastConfiguration(): { readonly index: number; readonly json: string } | undefined {
+    const configuration = this.#configuration
+    return configuration && { index: configuration.index, json: configuration.json }
   }
 
   get pendingChanges(): number {
     return (
-      this.#activeEntries + this.#frozenEntries + this.#changedQueues.length + this.#producers.pendingChanges
+      this.#activeEntries +
+      this.#frozenEntries +
+      this.#changedQueues.length +
+      this.#removedQueues.length +
+      this.#producers.pendingChanges
     )
+  }
+
+  /** Where the oldest of the last statements is. */
+  get oldestStatement(): number | undefined {
+    return this.#statements.oldest
+  }
+
+  get rebuildingFrom(): number | undefined {
+    return this.#rebuildingFrom
   }
 
   queues(): QueueInfo[] {
@@ -124,9 +200,22 @@ export class IndexFold implements RecordVisitor {
     return this.#producers.window(producer)
   }
 
+  hasProducer(producer: number): boolean {
+    return this.#producers.has(producer)
+  }
+
+  statedBelow(index: number, limit: number): Statement[] {
+    return this.#statements.below(index, limit)
+  }
+
   /** @returns How to read the page, or undefined if there is no such queue. */
   page(queue: number, after: number, limit: number): PagePlan | undefined {
     return this.#queues.get(queue)?.overlay.page(after, limit, this.#position)
+  }
+
+  /** @returns Where the message is; undefined if it does not live, as far as memory can tell. */
+  locate(queue: number, index: number): Place | undefined {
+    return this.#queues.get(queue)?.overlay.locate(index)
   }
 
   /** Applies whole batches that follow on; see `MessageIndex.apply`. */
@@ -158,23 +247,53 @@ export class IndexFold implements RecordVisitor {
     this.#position = lastIndexOf(header)
   }
 
+  /** See `MessageIndex.rebuildFrom`. */
+  rebuildFrom(firstIndex: number): void {
+    if (this.#position !== 0) throw new TypeError(`the index holds ${this.#position} records already`)
+    this.#position = this.#reach.storedTo = this.#reach.frozenTo = firstIndex - 1
+    this.#rebuildingFrom = this.#carriedBelow = firstIndex
+    this.#carried = new IndexSet()
+    this.#producers.beginCarrying()
+  }
+
+  /** The log was folded up to its `replayTo`. @throws RecordFault if it did not say everything. */
+  endRebuild(): void {
+    this.assertWhole()
+    const nameless = [...this.#queues.values()].find(({ name }) => name === undefined)
+    if (nameless !== undefined)
+      throw new RecordFault(this.#position, `comes before the name of queue ${nameless.id}`)
+    this.#rebuildingFrom = undefined
+    this.#producers.endCarrying()
+    // They were met in any order; their own is that of their creation.
+    const queues = [...this.#queues.values()].sort((one, other) => one.id - other.id)
+    this.#queues.clear()
+    for (const queue of queues) this.#queues.set(queue.id, queue)
+  }
+
   /** Starts a checkpoint: hands out what has changed, and takes further changes apart from it. */
   freeze(): FrozenChanges {
     this.assertWhole()
+    const changedQueues = this.#changedQueues.filter((queue) => this.#queues.get(queue.id) === queue)
     const frozen: FrozenChanges = {
       position: this.#position,
       storedTo: this.#reach.storedTo,
       epochStarts: this.#epochStarts.slice(this.#savedEpochStarts),
-      configuration: this.#configuration === this.#savedConfiguration ? undefined : this.#configuration,
-      queues: this.#changedQueues.map(freezeQueue),
+      configuration: this.#configuration === this.#savedConfiguration ? undefined : this.lastConfiguration,
+      queues: changedQueues.map(freezeQueue),
+      removedQueues: this.#removedQueues,
       producers: this.#producers.takeChanges(),
+      oldestStatement: this.#statements.oldest,
+      strayAt: this.#strayAt,
+      rebuildingFrom: this.#rebuildingFrom,
     }
     this.#savedEpochStarts = this.#epochStarts.length
     this.#savedConfiguration = this.#configuration
-    this.#frozenQueues = this.#changedQueues
+    this.#frozenQueues = changedQueues
     this.#changedQueues = []
+    this.#removedQueues = []
     this.#frozenEntries = this.#activeEntries
     this.#activeEntries = 0
+    this.#carriedFrozen = this.#rebuildingFrom === undefined
     this.#reach.frozenTo = this.#position
     return frozen
   }
@@ -183,12 +302,15 @@ export class IndexFold implements RecordVisitor {
    * Ends a checkpoint: what was frozen is in LevelDB.
    *
    * @param lowMarks - The new one of each frozen queue, in the order of `FrozenChanges.queues`.
+   * @param strayAt - Last stray record that it came upon; 0 for none.
    */
-  retire(lowMarks: readonly number[]): void {
+  retire(lowMarks: readonly number[], strayAt: number): void {
     for (const [place, queue] of this.#frozenQueues.entries()) queue.overlay.retire(lowMarks[place] as number)
     this.#frozenQueues = []
     this.#frozenEntries = 0
     this.#reach.storedTo = this.#reach.frozenTo
+    if (this.#carriedFrozen) this.#carried = undefined
+    this.#stray(strayAt)
   }
 
   epochStart(index: number): void {
@@ -196,15 +318,55 @@ export class IndexFold implements RecordVisitor {
   }
 
   configuration(index: number, json: string): void {
-    this.#configuration = { index, json }
+    if (this.#configuration !== undefined) this.#statements.forget(this.#configuration)
+    this.#configuration = new Configuration(index, json)
+    this.#statements.state(this.#configuration, index)
   }
 
   queueAdded(index: number, name: string): void {
-    this.#note(this.#addQueue(index, name, 0, 0))
+    const queue = this.#addQueue(index, name, 0)
+    this.#statements.state(queue, index)
+    this.#note(queue)
+  }
+
+  queueKept(index: number, id: number, name: string): void {
+    const queue = this.#queues.get(id) ?? this.#unknownQueue(id)
+    if (queue === undefined) {
+      this.#stray(index)
+      return
+    }
+    if (queue.name === undefined) {
+      queue.name = name
+      this.#byName.set(name, queue)
+    }
+    this.#statements.state(queue, index)
+    if (!queue.changed) this.#note(queue)
+  }
+
+  queueRemoved(_index: number, id: number): void {
+    const queue = this.#queues.get(id)
+    if (queue === undefined) return
+    this.#queues.delete(id)
+    if (queue.name !== undefined && this.#byName.get(queue.name) === queue) this.#byName.delete(queue.name)
+    if (this.#lastQueue === queue) this.#lastQueue = undefined
+    this.#statements.forget(queue)
+    this.#removedQueues.push(id)
   }
 
   producerAdded(index: number, id: string): void {
     this.#producers.register(index, id)
+  }
+
+  producerKept(index: number, producer: number, lastUsed: number, id: string, window: Buffer): void {
+    if (this.#rebuildingFrom === undefined) {
+      this.#producers.kept(producer, index)
+      return
+    }
+    try {
+      this.#producers.carry(producer, index, lastUsed, id, window)
+    } catch (error) {
+      throw new RecordFault(index, `window of producer ${producer}: ${(error as Error).message}`)
+    }
   }
 
   messageAdded(
@@ -216,18 +378,54 @@ export class IndexFold implements RecordVisitor {
     _envelopeAt: number,
     envelopeBytes: number,
   ): void {
-    const queue = this.#queue(index, queueId)
+    const queue = this.#queue(queueId) ?? this.#unknownQueue(queueId)
+    if (queue === undefined) throw new RecordFault(index, `names queue ${queueId}, which does not exist`)
     queue.overlay.add(index, envelopeBytes)
     queue.count++
     this.#activeEntries++
     if (!queue.changed) this.#note(queue)
-    if (producer !== 0) this.#producers.see(producer, sequence, index)
+    if (producer === 0 || this.#producers.see(producer, sequence, index)) return
+    if (this.#rebuildingFrom === undefined) this.#stray(index)
+  }
+
+  messageKept(
+    index: number,
+    queueId: number,
+    message: number,
+    redeliveryCount: number,
+    _batch: Buffer,
+    _envelopeAt: number,
+    envelopeBytes: number,
+  ): void {
+    const queue = this.#queue(queueId) ?? this.#unknownQueue(queueId)
+    if (queue === undefined) {
+      this.#stray(index)
+      return
+    }
+    const live = this.#isCarried(message)
+    if (live === false && this.#rebuildingFrom !== undefined) {
+      this.#carried?.add(message)
+      queue.overlay.carry(message, { location: index, bytes: envelopeBytes, redeliveryCount })
+      queue.count++
+      this.#activeEntries++
+    } else {
+      const change = live === false ? 'none' : queue.overlay.relocate(message, index, live)
+      if (change === 'none') {
+        this.#stray(index)
+        return
+      }
+      if (change === 'recorded') this.#activeEntries++
+    }
+    if (!queue.changed) this.#note(queue)
   }
 
   messageRemoved(index: number, queueId: number, message: number): void {
-    const queue = this.#queue(index, queueId)
-    const removal = queue.overlay.remove(message, index)
+    const queue = this.#queue(queueId)
+    const live = this.#isCarried(message)
+    if (queue === undefined || live === false) return
+    const removal = queue.overlay.remove(message, index, live)
     if (removal === 'none') return
+    if (live) this.#carried?.delete(message)
     if (removal === 'cancelled') {
       this.#activeEntries--
       this.statistics.cancelledMessages++
@@ -239,45 +437,46 @@ export class IndexFold implements RecordVisitor {
   }
 
   redeliveryCounted(index: number, queueId: number, message: number, count: number): void {
-    const queue = this.#queue(index, queueId)
-    if (queue.overlay.countRedelivery(message, count, index)) this.#activeEntries++
+    const queue = this.#queue(queueId)
+    const live = this.#isCarried(message)
+    if (queue === undefined || live === false) return
+    if (queue.overlay.countRedelivery(message, count, index, live)) this.#activeEntries++
     if (!queue.changed) this.#note(queue)
   }
 
-  queueKept(): void {
-    throw new Error('not there yet')
+  /** Whether a message from below the log lives, if only the rebuild knows; undefined for all others. */
+  #isCarried(message: number): boolean | undefined {
+    return message < this.#carriedBelow ? this.#carried?.has(message) : undefined
   }
 
-  producerKept(): void {
-    throw new Error('not there yet')
-  }
-
-  messageKept(): void {
-    throw new Error('not there yet')
-  }
-
-  queueRemoved(): void {
-    throw new Error('not there yet')
-  }
-
-  #queue(index: number, id: number): Queue {
+  #queue(id: number): Queue | undefined {
     if (this.#lastQueue?.id === id) return this.#lastQueue
     const queue = this.#queues.get(id)
-    if (queue === undefined) throw new RecordFault(index, `names queue ${id}, which does not exist`)
-    this.#lastQueue = queue
+    if (queue !== undefined) this.#lastQueue = queue
     return queue
   }
 
-  #addQueue(id: number, name: string, count: number, lowMark: number): Queue {
-    const queue = { id, name, count, overlay: new QueueOverlay(this.#reach, lowMark), changed: false }
+  /** A queue that was created below the log, and is named only later in it. */
+  #unknownQueue(id: number): Queue | undefined {
+    return this.#rebuildingFrom !== undefined && id < this.#rebuildingFrom
+      ? this.#addQueue(id, undefined, 0)
+      : undefined
+  }
+
+  #addQueue(id: number, name: string | undefined, lowMark: number): Queue {
+    const queue = new Queue(id, name, new QueueOverlay(this.#reach, lowMark))
     this.#queues.set(id, queue)
-    this.#byName.set(name, queue)
+    if (name !== undefined) this.#byName.set(name, queue)
     return queue
   }
 
   #note(queue: Queue): void {
     queue.changed = true
     this.#changedQueues.push(queue)
+  }
+
+  #stray(index: number): void {
+    this.#strayAt = Math.max(this.#strayAt, index)
   }
 }
 
@@ -293,10 +492,10 @@ function headerAt(bytes: Buffer, at: number): BatchHeader {
 
 function freezeQueue(queue: Queue): FrozenQueue {
   queue.changed = false
-  const { id, name, count, overlay } = queue
-  return { id, name, count, lowMark: overlay.lowMark, messages: overlay.freeze() }
+  const { id, name = '', count, statedAt, overlay } = queue
+  return { id, name, count, statedAt, lowMark: overlay.lowMark, messages: overlay.freeze() }
 }
 
-function infoOf({ id, name, count }: Queue): QueueInfo {
+function infoOf({ id, name = '', count }: Queue): QueueInfo {
   return { id, name, messageCount: count }
 }

@@ -38,19 +38,13 @@ export interface MessageIndex {
 
   /** Id under which a producer is registered. */
   producerNamed(id: string): number | undefined
+  /** Whether a producer is registered under this id, and not forgotten. */
+  hasProducer(producer: number): boolean
   /** Sequences seen of a registered producer, for the master to continue from; a copy. */
   producerWindow(producer: number): SequenceWindow | undefined
 
-  /**
-   * What has to be kept of the log, as of the last durable checkpoint at `position`: everything from `neededFrom` on,
-   * which is `position + 1` if nothing is needed.
-   *
-   * A log that begins at or below `neededFrom` is enough to rebuild the index as of `position` or any later record
-   * ({@link rebuildFrom}): with `position` as its `replayTo`. The two belong together. `neededFrom` may fall back to 1,
-   * where a record is in the log that a rebuild would read otherwise than this index did; so whoever deletes in two steps takes
-   * the lower of what the two steps were told, with the later `position`.
-   */
-  readonly retained: { readonly position: number; readonly neededFrom: number }
+  /** As of the last durable checkpoint. */
+  readonly retained: Retained
   /**
    * About how many bytes the records in [`from`, `to`] have whose message lives and is located there, as of the last
    * checkpoint. Counted in buckets of 64 records: up to 63 neighbours on either side may be in it.
@@ -124,6 +118,24 @@ export interface SequenceWindow {
   readonly encodedBytes: number
   /** @returns Where the encoding ends. */
   encode(into: Buffer, at: number): number
+}
+
+/**
+ * What has to be kept of the log, as of the checkpoint at `position`.
+ *
+ * The index can be rebuilt ({@link MessageIndex.rebuildFrom}) as of `position`, and any later record, from a log that
+ * begins at `firstIndex` with `position` as its `replayTo`, if `strayAt < firstIndex <= neededFrom`. A log that begins
+ * elsewhere keeps the `firstIndex` and `replayTo` that it has.
+ */
+export interface Retained {
+  readonly position: number
+  /** Lowest record that is still needed: something live is located or stated there; `position + 1` if nothing is. */
+  readonly neededFrom: number
+  /**
+   * Last record that a rebuild would read otherwise, for lack of what was before: a message of a producer that is
+   * forgotten, for example. 0 for none. Rare.
+   */
+  readonly strayAt: number
 }
 
 /** A live message in the log. */

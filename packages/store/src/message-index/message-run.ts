@@ -45,6 +45,16 @@ export class MessageRun {
     return this.#find(index) >= 0
   }
 
+  get(index: number): MessageEntry | undefined {
+    const cell = this.#find(index)
+    if (cell < 0) return undefined
+    return {
+      index,
+      bytes: this.#cells[cell + 1] as number,
+      redeliveryCount: this.#cells[cell + 2] as number,
+    }
+  }
+
   /** @returns Whether it was there. */
   remove(index: number): boolean {
     const cell = this.#find(index)

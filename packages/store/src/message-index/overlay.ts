@@ -1,4 +1,5 @@
 import type { MessageEntry } from '../message-store.ts'
+import type { Located } from './message-index.ts'
 import { MessageRun } from './message-run.ts'
 
 /**
@@ -21,13 +22,22 @@ interface RedeliveryCount {
 /**
  * What one generation changes in one queue. `removed` and `redelivered` concern messages of older generations only;
  * they grow and never shrink, and each entry carries the index of its record: so a page that is still being read can go
- * on using them as of the record at which it began.
+ * on using them as of the record at which it began. No page asks for `relocated`.
  */
 export class Generation {
   readonly added: MessageRun = new MessageRun()
   /** Message to the record that removed it. */
   readonly removed: Map<number, number> = new Map()
   readonly redelivered: Map<number, RedeliveryCount> = new Map()
+  /** Message, of this or an older generation, to the record that keeps it now. */
+  readonly relocated: Map<number, number> = new Map()
+  /** Messages from below the beginning of the log: there are some only while the index is rebuilt. */
+  readonly carried: Map<number, Located> = new Map()
+
+  /** Location of a message in `added`. */
+  locationOf(index: number): number {
+    return this.relocated.get(index) ?? index
+  }
 }
 
 /** The part of a page that is in LevelDB, and how to filter it; then the part that is in memory. */
@@ -43,6 +53,16 @@ export interface PagePlan {
   readonly inMemory: readonly MessageEntry[]
 }
 
+/** Where a message is: in memory, with all that is known of it; or, if it is there at all, in LevelDB. */
+export type Place =
+  | { readonly inMemory: Located }
+  | {
+      readonly inMemory: undefined
+      /** What differs from LevelDB's entry. */
+      readonly location: number | undefined
+      readonly redeliveryCount: number | undefined
+    }
+
 /** What a removal came to. */
 export type Removal = 'none' | 'recorded' | 'cancelled'
 
@@ -55,6 +75,10 @@ export type Removal = 'none' | 'recorded' | 'cancelled'
  *   page is LevelDB's part followed by those of memory, and it makes no difference whether the batch of a running
  *   checkpoint has landed already.
  * - A message added and removed within one generation leaves no trace.
+ *
+ * While the index is rebuilt, messages from below the beginning of the log are carried in: those are not where their
+ * index says, so the caller, who knows which of them live, says so (`live`), and pages and low marks are right only
+ * when a checkpoint has taken them over.
  */
 export class QueueOverlay {
   readonly #reach: Reach
@@ -77,26 +101,93 @@ export class QueueOverlay {
     this.#active.added.add(index, bytes)
   }
 
+  /** @param message - Not known yet, from below the beginning of the log. */
+  carry(index: number, message: Located): void {
+    this.#active ??= new Generation()
+    this.#active.carried.set(index, message)
+  }
+
   /** @param at - Index of the record that removes it. */
-  remove(index: number, at: number): Removal {
-    if (index > this.#reach.frozenTo) return this.#active?.added.remove(index) ? 'cancelled' : 'none'
-    if (!this.#mayHoldBelow(index)) return 'none'
+  remove(index: number, at: number, live = false): Removal {
+    if (index > this.#reach.frozenTo) {
+      if (!this.#active?.added.remove(index)) return 'none'
+      if (this.#active.relocated.size > 0) this.#active.relocated.delete(index)
+      return 'cancelled'
+    }
+    if (live && this.#active?.carried.delete(index)) return 'cancelled'
+    if (!live && !this.#mayHoldBelow(index)) return 'none'
     this.#active ??= new Generation()
     this.#active.removed.set(index, at)
     return 'recorded'
   }
 
   /** @returns Whether an entry of LevelDB, present or coming, has to be written anew for it. */
-  countRedelivery(index: number, count: number, at: number): boolean {
+  countRedelivery(index: number, count: number, at: number, live = false): boolean {
     if (index > this.#reach.frozenTo) {
       this.#active?.added.setRedeliveries(index, count)
       return false
     }
-    if (!this.#mayHoldBelow(index)) return false
+    const carried = live ? this.#active?.carried.get(index) : undefined
+    if (carried !== undefined) {
+      this.#active?.carried.set(index, { ...carried, redeliveryCount: count })
+      return false
+    }
+    if (!live && !this.#mayHoldBelow(index)) return false
     this.#active ??= new Generation()
     const before = this.#active.redelivered.get(index)
     this.#active.redelivered.set(index, { count, at, before })
     return before === undefined
+  }
+
+  /**
+   * A message lives on at another place of the log.
+   *
+   * @returns `none` if there is no such message, `recorded` if an entry of LevelDB, present or coming, has to be written
+   *   anew for it.
+   */
+  relocate(index: number, location: number, live = false): 'none' | 'recorded' | 'inMemory' {
+    const carried = live ? this.#active?.carried.get(index) : undefined
+    if (carried !== undefined) {
+      this.#active?.carried.set(index, { ...carried, location })
+      return 'inMemory'
+    }
+    const isActive = index > this.#reach.frozenTo
+    if (isActive && this.#active?.added.has(index) !== true) return 'none'
+    if (!isActive && !live && !this.#mayHoldBelow(index)) return 'none'
+    this.#active ??= new Generation()
+    const isNew = !isActive && !this.#active.relocated.has(index)
+    this.#active.relocated.set(index, location)
+    return isNew ? 'recorded' : 'inMemory'
+  }
+
+  /** @returns Where the message is; undefined if it does not live, as far as memory can tell. */
+  locate(index: number): Place | undefined {
+    const active = this.#active
+    const flushing = this.#flushing
+    if (index > this.#reach.frozenTo) {
+      const entry = active?.added.get(index)
+      return active && entry && inMemory(entry, active.locationOf(index), entry.redeliveryCount)
+    }
+    const carriedNow = active?.carried.get(index)
+    if (carriedNow !== undefined) return { inMemory: carriedNow }
+    if (active?.removed.has(index)) return undefined
+    const location = active?.relocated.get(index)
+    const redeliveryCount = active?.redelivered.get(index)?.count
+    const carried = flushing?.carried.get(index)
+    if (carried !== undefined) {
+      return inMemory(carried, location ?? carried.location, redeliveryCount ?? carried.redeliveryCount)
+    }
+    if (index > this.#reach.storedTo) {
+      const entry = flushing?.added.get(index)
+      if (flushing === undefined || entry === undefined) return undefined
+      return inMemory(entry, location ?? flushing.locationOf(index), redeliveryCount ?? entry.redeliveryCount)
+    }
+    if (!this.#mayHoldBelow(index)) return undefined
+    return {
+      inMemory: undefined,
+      location: location ?? flushing?.relocated.get(index),
+      redeliveryCount: redeliveryCount ?? flushing?.redelivered.get(index)?.count,
+    }
   }
 
   /**
@@ -151,6 +242,10 @@ export class QueueOverlay {
     if (this.#lowMark === 0 || index < this.#lowMark) return false
     return !this.#flushing?.removed.has(index)
   }
+}
+
+function inMemory({ bytes }: { bytes: number }, location: number, redeliveryCount: number): Place {
+  return { inMemory: { location, bytes, redeliveryCount } }
 }
 
 function isRemoved(generation: Generation | undefined, index: number, asOf: number): boolean {

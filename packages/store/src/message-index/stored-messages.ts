@@ -1,5 +1,6 @@
 import type { ClassicLevel } from 'classic-level'
-import { messageKey } from './keys.ts'
+import { locationIn, messageBytesIn, messageIndexIn, messageKey, redeliveriesIn } from './keys.ts'
+import type { Located } from './message-index.ts'
 
 /** Entries asked of LevelDB at a time: more would only hold the event loop up while they are turned into objects. */
 const entriesPerRead = 1000
@@ -35,5 +36,29 @@ export async function readMessageValues(
     }
   } finally {
     await entries.close()
+  }
+}
+
+/**
+ * Reads single entries of one queue, as of the call, in the order of `indices`: undefined for one that is not there.
+ *
+ * @throws RowFault if one is not what was written.
+ */
+export async function lookUpMessages(
+  db: ClassicLevel<Buffer, Buffer>,
+  queue: number,
+  indices: readonly number[],
+): Promise<(Located | undefined)[]> {
+  const values = await db.getMany(indices.map((index) => messageKey(queue, index)))
+  return values.map((value) => value && storedMessage(value, queue))
+}
+
+/** @throws RowFault if the value is not one that was written for `queue`. */
+function storedMessage(value: Buffer, queue: number): Located {
+  messageIndexIn(value, queue)
+  return {
+    location: locationIn(value),
+    bytes: messageBytesIn(value),
+    redeliveryCount: redeliveriesIn(value),
   }
 }

@@ -1,5 +1,5 @@
 import type { Log } from '../journal/log.ts'
-import type { MessageIndex } from '../message-index/message-index.ts'
+import type { MessageIndex, Retained } from '../message-index/message-index.ts'
 
 /**
  * Deletes the segments at the beginning of the journal that hold nothing which is still needed.
@@ -9,6 +9,7 @@ import type { MessageIndex } from '../message-index/message-index.ts'
  * Invariants (rule S34):
  * - A segment goes only if a durable checkpoint says that nothing in it is needed, and only after another checkpoint
  *   has become durable since.
+ * - The log never begins where the index says that it must not ({@link Retained}).
  * - Nothing goes that is pinned: what an attached member, or a transfer under way, still has to get.
  */
 export class Collector {
@@ -40,10 +41,10 @@ export class Collector {
 
   /** A checkpoint of the index has become durable. */
   checkpointed(): void {
-    const { position, neededFrom } = this.#index.retained
+    const { position, neededFrom, strayAt } = this.#index.retained
     const below = Math.min(this.#marked, neededFrom, this.#pinnedFrom())
     this.#marked = neededFrom
-    if (this.#discarding !== undefined || !this.#frees(below)) return
+    if (this.#discarding !== undefined || !this.#frees(below) || this.#beginBelow(below) <= strayAt) return
     this.#discarding = this.#log
       .discardBelow(below, position)
       .catch(this.#failed)
@@ -55,6 +56,12 @@ export class Collector {
   /** Resolves once nothing is being deleted. */
   async settled(): Promise<void> {
     await this.#discarding
+  }
+
+  /** Where the log would begin; see {@link Retained}. */
+  #beginBelow(below: number): number {
+    const segments = this.#log.segments()
+    return (segments.find(({ lastIndex }) => lastIndex >= below) ?? segments.at(-1))?.firstIndex ?? 0
   }
 
   #frees(below: number): boolean {

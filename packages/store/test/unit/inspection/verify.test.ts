@@ -411,7 +411,7 @@ describe('verify: the index (S28)', () => {
   })
 
   test('an entry of a message that was removed', async () => {
-    const value = writeMessageValue(Buffer.alloc(20), orders, 8, 4004, 0)
+    const value = writeMessageValue(Buffer.alloc(20), orders, 8, 4004, 0, 8)
     const found = await inIndex((db) => db.put(messageKey(orders, 8), value))
     expect(found).toMatchObject([
       { meaning: 'index wrong', index: 8, what: expect.stringContaining('no longer') },
@@ -419,7 +419,7 @@ describe('verify: the index (S28)', () => {
   })
 
   test('an entry that points to no message', async () => {
-    const value = writeMessageValue(Buffer.alloc(20), orders, 999_999, 10, 0)
+    const value = writeMessageValue(Buffer.alloc(20), orders, 999_999, 10, 0, 999_999)
     const found = await inIndex((db) => db.put(messageKey(orders, 999_999), value))
     expect(found).toMatchObject([{ meaning: 'index wrong', index: 999_999 }])
   })
@@ -435,15 +435,15 @@ describe('verify: the index (S28)', () => {
     ['bytes', 4005, 0],
     ['redelivered', 4004, 1],
   ])('an entry with other %s than the journal', async (what, bytes, redeliveries) => {
-    const value = writeMessageValue(Buffer.alloc(20), orders, live + 10, bytes, redeliveries)
+    const value = writeMessageValue(Buffer.alloc(20), orders, live + 10, bytes, redeliveries, live + 10)
     const found = await inIndex((db) => db.put(messageKey(orders, live + 10), value))
     expect(found).toMatchObject([{ index: live + 10, what: expect.stringContaining(what) }])
   })
 
   test.each([
-    ['counts', queueValue(1, live, 'orders')],
-    ['begins', queueValue(messagesPerQueue - removed, live + 2, 'orders')],
-    ['named', queueValue(messagesPerQueue - removed, live, 'odours')],
+    ['counts', queueValue(1, live, orders, 'orders')],
+    ['begins', queueValue(messagesPerQueue - removed, live + 2, orders, 'orders')],
+    ['named', queueValue(messagesPerQueue - removed, live, orders, 'odours')],
   ])('a queue that %s otherwise', async (what, value) => {
     const found = await inIndex((db) => db.put(numberedKey(RowKind.queue, orders), value))
     expect(found).toMatchObject([

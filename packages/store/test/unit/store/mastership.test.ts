@@ -103,6 +103,17 @@ describe('mastership', () => {
     expect(session.producer('p')).toBe(again)
   })
 
+  test('S22: a message of a producer that the index has forgotten says so', () => {
+    const forgotten = session.producer('p')
+    rig.commit()
+    for (let count = 0; count < 20_000; count++) session.producer(`other-${count}`)
+    rig.commit()
+    session.addMessage(queue, forgotten, 7, body, body)
+    rig.commit()
+    expect(rig.records.at(-1)).toMatch(/ message of 1 by 0 as 0: /)
+    expect(rig.index.retained.strayAt).toBe(0)
+  })
+
   test('producer: the same id gives the same one before and after its commit', () => {
     const producer = session.producer('p')
     expect(session.producer('p')).toBe(producer)
