@@ -1,5 +1,6 @@
 export { restoreBackup } from './backup/restore.ts'
 export { StoreError, type StoreErrorDetail } from './errors.ts'
+export { recoverStore } from './forced-recovery.ts'
 export { type DumpedBatch, type DumpOptions, type DumpTrouble, dumpStore } from './inspection/dump.ts'
 export { type Finding, isDamage, type Meaning } from './inspection/finding.ts'
 export type { RecordKindName } from './inspection/record-census.ts'

@@ -60,6 +60,8 @@ export interface JournalSummary {
   readonly firstIndex: number
   readonly lastIndex: number
   readonly epochs: readonly EpochStart[]
+  /** Up to here the store knows that its cluster had committed. */
+  readonly commitIndex: number
   /** Log times of the first and last batch, in milliseconds since 1970. */
   readonly firstTimeMs: number | undefined
   readonly lastTimeMs: number | undefined
@@ -126,6 +128,7 @@ class Verification {
   #lastIndex = 0
   #firstTimeMs: number | undefined
   #lastTimeMs: number | undefined
+  #commitIndex = 0
   #provenIndex = 0
   /** Damage was met: what comes behind it is not folded. */
   #broken = false
@@ -277,6 +280,7 @@ class Verification {
     this.#lastIndex = lastIndexOf(header)
     this.#firstTimeMs ??= header.logTimeMs
     this.#lastTimeMs = header.logTimeMs
+    this.#commitIndex = Math.max(this.#commitIndex, header.commitIndex)
     if ((this.#epochs.at(-1)?.epoch ?? 0) < epoch) this.#epochs.push({ epoch, index: firstIndex })
     this.#tellProgress(offset + bytes.length)
     try {
@@ -387,6 +391,7 @@ class Verification {
       epochs: this.#epochs,
       firstTimeMs: this.#firstTimeMs,
       lastTimeMs: this.#lastTimeMs,
+      commitIndex: Math.max(this.#commitIndex, this.#position),
       syncMarks: this.#syncMarks,
       provenIndex: this.#provenIndex,
       foldedTo: this.#fold.position,

@@ -1,7 +1,7 @@
 import { readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { restoreBackup } from '../../src/index.ts'
+import { recoverStore, restoreBackup } from '../../src/index.ts'
 import type { StoreAdministration } from '../../src/store-administration.ts'
 import { type Member, StoreCluster, until } from './store-cluster.ts'
 
@@ -165,5 +165,54 @@ describe('backup and restore (S37)', () => {
       code: 'STORE_CORRUPT',
       message: expect.stringMatching(/not complete/),
     })
+  })
+})
+
+describe('forced recovery (S25)', () => {
+  test('one store of a lost majority becomes a cluster of its own, says what may be lost, and the others come back emptied', async () => {
+    const master = await three()
+    const queue = master.master.addQueue('q')
+    for (let each = 0; each < 20; each++) await master.send(queue, `message ${each}`)
+    const { clusterUuid } = master.status
+    const survivor = cluster.members.find((member) => member !== master) as Member
+    await until(
+      'the survivor has it all',
+      () => survivor.status.position.index === master.status.position.index,
+    )
+    for (const member of cluster.members) await cluster.close(member)
+    const place = Number(survivor.name.slice(1))
+    const directory = cluster.directoryOf(place)
+
+    const plan = await recoverStore(directory, { confirm: false })
+    expect(plan).toMatchObject({ clusterUuid, messages: 20, newClusterUuid: undefined })
+    expect(plan.voters).toHaveLength(3)
+    expect(plan.losses.join(' ')).toMatch(/is lost if this store was not among those that had it/)
+    const alone = await cluster.open(place, firstThree())
+    await until(
+      'it waits for a quorum as before',
+      () => alone.status.waitingFor?.includes('a quorum') === true,
+    )
+    expect(alone.status.clusterUuid).toBe(clusterUuid)
+    await cluster.close(alone)
+
+    const done = await recoverStore(directory, { confirm: true })
+    expect(done.newClusterUuid).toBeDefined()
+    const recovered = await cluster.open(place, firstThree())
+    await until('it serves alone', () => recovered.session !== undefined)
+    expect(recovered.status.clusterUuid).toBe(done.newClusterUuid)
+    expect(await recovered.texts(queue)).toHaveLength(20)
+
+    // A store of the old cluster is refused with what it has, and welcome without.
+    const [old, blank] = [0, 1, 2].filter((each) => each !== place) as [number, number]
+    const stranger = await cluster.open(old, firstThree())
+    await until('it is refused', () => recovered.status.members.some(({ state }) => state === 'refused'))
+    expect(votersOf(recovered)).toHaveLength(1)
+    await cluster.close(stranger)
+    for (const each of [old, blank]) {
+      await rm(cluster.directoryOf(each), { recursive: true })
+      await cluster.open(each, firstThree())
+    }
+    await until('all are voters', () => votersOf(recovered).length === 3)
+    await recovered.send(queue, 'after')
   })
 })
