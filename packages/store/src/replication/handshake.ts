@@ -131,14 +131,19 @@ export class Handshake {
   }
 
   #receive(type: number, body: Buffer): HandshakeResult {
-    if (type === FrameType.refuse) return { send: [], refused: { ...decodeRefusal(body), byPeer: true } }
     const fields = decodeJsonFrame(body)
+    if (type === FrameType.refuse) {
+      // Then it is known who it is that does not belong here.
+      this.#proven =
+        this.#peer !== undefined && fields.proof !== undefined && this.#proves(fields, this.#other)
+      return { send: [], refused: { ...decodeRefusal(body), byPeer: true } }
+    }
     if (type === FrameType.hello && this.#claim === undefined) return this.#onHello(fields)
     const peer = this.#peer
     if (type === FrameType.proof && this.#side === 'acceptor' && peer !== undefined) {
       if (!this.#proves(fields, 'dialer')) return this.#refuse('securityToken differs')
       this.#proven = true
-      const objection = this.#objection(peer)
+      const objection = this.#strangeness(peer) ?? this.#objection(peer)
       if (objection !== undefined) return this.#object(objection)
       const welcome = encodeJsonFrame(FrameType.welcome, { proof: this.#proof('acceptor') })
       return { send: [welcome], peer, protocol: this.#protocol() }
@@ -162,11 +167,10 @@ export class Handshake {
     const peer = identityOf(fields)
     this.#peer = peer
     this.#peerNonce = text(fields, 'nonce', 128)
-    const strange = this.#strangeness(peer)
-    if (strange !== undefined) return this.#object(strange)
+    // A stranger that calls is not told more than what any node says, and nothing else is made of it.
     if (this.#side === 'acceptor') return { send: [this.#hello()] }
     // Before the acceptor takes this node for connected.
-    const objection = this.#objection(peer)
+    const objection = this.#strangeness(peer) ?? this.#objection(peer)
     if (objection !== undefined) return this.#object(objection)
     return { send: [encodeJsonFrame(FrameType.proof, { proof: this.#proof('dialer') })] }
   }
@@ -223,8 +227,15 @@ export class Handshake {
     return this.#object(stranger(reason))
   }
 
+  /** With a proof, if this side may give one: the other one shows who was refused only if that is known. */
   #object({ kind, reason }: Objection): HandshakeResult {
-    return { send: [encodeRefusal({ kind, reason })], refused: { kind, reason, byPeer: false } }
+    const proves = this.#side === 'dialer' && this.#peer !== undefined
+    const proof = proves ? this.#proof('dialer') : undefined
+    return { send: [encodeRefusal({ kind, reason }, proof)], refused: { kind, reason, byPeer: false } }
+  }
+
+  get #other(): 'dialer' | 'acceptor' {
+    return this.#side === 'dialer' ? 'acceptor' : 'dialer'
   }
 
   #hello(): Buffer {
@@ -260,8 +271,8 @@ export class Handshake {
   }
 }
 
-export function encodeRefusal({ kind, reason }: Objection): Buffer {
-  return encodeJsonFrame(FrameType.refuse, { kind, reason: reason.slice(0, maxReasonLength) })
+export function encodeRefusal({ kind, reason }: Objection, proof?: string): Buffer {
+  return encodeJsonFrame(FrameType.refuse, { kind, reason: reason.slice(0, maxReasonLength), proof })
 }
 
 /** @throws FrameFault if it is none. */

@@ -172,4 +172,62 @@ describe('joining a running cluster', { timeout: 30_000 }, () => {
     for (const member of cluster.members.slice(1, 3))
       await until('it is connected', () => member.sees(late)?.state === 'learner')
   })
+
+  test('S35: learners that are added one by one vote, and the cluster outlives the loss of two of five', async () => {
+    const master = await founded(0, 1, 2)
+    const queue = master.master.addQueue('q')
+    await master.send(queue, 'before')
+    const joined = [await cluster.open(3), await cluster.open(4)]
+    for (const member of joined) {
+      await until(
+        'it learns',
+        () => master.sees(member)?.state === 'learner' && master.sees(member)?.lag === 0,
+      )
+      await master.store.administration?.addMember(member.status.nodeId)
+    }
+    expect(master.status.quorum).toEqual({ needed: 3, present: 5 })
+    for (const member of joined) await until('it votes', () => master.sees(member)?.voter === true)
+
+    const [gone] = cluster.members.filter((member) => member !== master && !joined.includes(member))
+    await cluster.close(gone as Member)
+    await cluster.close(master)
+    const next = await cluster.master()
+    expect(await next.texts(queue)).toEqual(['before'])
+    await next.send(queue, 'after')
+    expect(next.status.quorum).toEqual({ needed: 3, present: 3 })
+  })
+
+  test('S36: of a level that not all support, and of a member that is too old for the level of the cluster', async () => {
+    const three = { replicas: 3, peers: peers(0, 1, 2) }
+    const next = { levels: { lowest: 1, highest: 2 } }
+    await Promise.all([cluster.open(0, three), cluster.open(1, three, next), cluster.open(2, three, next)])
+    let master = await cluster.master()
+    await until('all are there', () => master.status.quorum.present === 3)
+    const old = cluster.members.find(({ name }) => name === 'b0') as Member
+    await expect(master.store.administration?.finaliseLevel(2)).rejects.toMatchObject({
+      code: 'STORE_CHANGE_REFUSED',
+      message: expect.stringMatching(/supported by all voters: .*b0-.* supports levels 1 to 1/),
+    })
+
+    // Until then the older release can come back; now it is upgraded as well.
+    await cluster.close(old)
+    const upgraded = await cluster.open(0, three, next)
+    master = await cluster.master()
+    await until('it is back', () => master.status.quorum.present === 3)
+    await master.store.administration?.finaliseLevel(2)
+    expect(master.store.administration?.members().level).toBe(2)
+    const queue = master.master.addQueue('q')
+    await master.send(queue, 'a')
+
+    const late = await cluster.open(3, { peers: peers(0, 1, 2, 3, 4) })
+    for (const member of [master, upgraded]) {
+      await until('it is refused', () => member.sees(late)?.state === 'refused')
+      expect(member.sees(late)?.reason).toMatch(/level 2 .*b3 supports levels 1 to 1: start b3 with a newer/)
+    }
+    await until('it knows', () =>
+      late.status.members.some(({ reason }) => /start b3 with a newer release/.test(reason ?? '')),
+    )
+    expect(late.status.clusterUuid).toBeUndefined()
+    await master.send(queue, 'b')
+  })
 })

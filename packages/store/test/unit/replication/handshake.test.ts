@@ -83,16 +83,34 @@ describe('handshake', () => {
   })
 
   test.each<[string, Partial<NodeIdentity>, RegExp]>([
-    ['S26: of another cluster', { clusterUuid: 'cluster-9' }, /cluster-9.*cluster-1/],
-    ['of another group', { brokerName: 'other' }, /"other".*"group".*brokerName/],
-    ['with the same nodeId', { nodeId: 'node-2' }, /broker-1 at .* and broker-2 at .* same nodeId "node-2"/],
+    [
+      'S26: of another cluster',
+      { clusterUuid: 'cluster-9' },
+      /broker-2 belongs to cluster cluster-1, that of broker-1 to cluster-9/,
+    ],
+    [
+      'of another group',
+      { brokerName: 'other' },
+      /broker-2 belongs to the group "group", broker-1 to "other".*brokerName/,
+    ],
+    ['with the same nodeId', { nodeId: 'node-2' }, /broker-2 at .* and broker-1 at .* same nodeId "node-2"/],
     ['T8: with the same store, a copied directory', { storeUuid: 'store-2' }, /same store.*copied directory/],
     ['that is this process itself', { bootId: 'boot-2', storeUuid: 'store-2' }, /this broker itself/],
-  ])('refusal: a dialer %s is told why', (_name, identity, reason) => {
-    const { dialer, acceptor } = shakeHands({ dialer: identity })
-    expect(acceptor?.refused).toMatchObject({ reason: expect.stringMatching(reason), byPeer: false })
-    expect(dialer?.refused).toEqual({ ...acceptor?.refused, byPeer: true })
-    expect(dialer?.peer ?? acceptor?.peer).toBeUndefined()
+  ])(
+    'refusal: of a dialer %s both sides know why, and the acceptor knows who it is',
+    (_name, identity, reason) => {
+      const { dialer, acceptor, proven } = shakeHands({ dialer: identity })
+      expect(dialer?.refused).toMatchObject({ reason: expect.stringMatching(reason), byPeer: false })
+      expect(acceptor?.refused).toEqual({ ...dialer?.refused, byPeer: true })
+      expect(dialer?.peer ?? acceptor?.peer).toBeUndefined()
+      expect(proven.acceptor).toMatchObject(identity)
+    },
+  )
+
+  test('refusal: of a dialer that does not know the token nobody knows who it is', () => {
+    const { acceptor, proven } = shakeHands({ dialer: { brokerName: 'other' }, dialerToken: 'guess' })
+    expect(acceptor?.refused?.byPeer).toBe(true)
+    expect(proven.acceptor).toBeUndefined()
   })
 
   test.each<[string, Partial<NodeIdentity>, RegExp]>([
