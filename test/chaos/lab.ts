@@ -1,7 +1,7 @@
 import { cpSync, mkdirSync, mkdtempSync, readdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type BrokerConfiguration, Cluster } from '../system/cluster-fixture.ts'
+import { Cluster } from '../system/cluster-fixture.ts'
 import { ZooKeeperEnsemble } from '../system/zookeeper-ensemble.ts'
 import type { Need } from './faults/fault.ts'
 import { brokerHost, type HostNetwork, zooKeeperHost } from './hosts/host-network.ts'
@@ -19,11 +19,6 @@ export interface LabOptions {
 
 /** Small, so that a run fills many segments. */
 const segmentBytes = 2 * 2 ** 20
-/** Places in the block of ports of a cluster, behind that of the port itself. */
-const replicationRelay = 5
-const stompRelay = 30
-const zooKeeperRelay = 30
-
 /** Everything that a run is made of, and that goes with it. */
 export interface Lab {
   readonly cluster: Cluster
@@ -71,7 +66,7 @@ export async function buildLab(options: LabOptions): Promise<Lab> {
           .running()
           .map((n) => [built().process(n).pid, n]),
       ),
-    (n) => built().stompPort(n) + stompRelay,
+    (n) => built().stompPort(n),
   )
   const network = namespaces ?? loopback
 
@@ -95,14 +90,8 @@ export async function buildLab(options: LabOptions): Promise<Lab> {
           },
     )
   }
-  const relayed = ensemble
   const zkAddress =
-    relayed === undefined || separate
-      ? (ensemble?.address ?? '')
-      : relayed
-          .numbers()
-          .map((i) => `127.0.0.1:${relayed.port(i) + zooKeeperRelay}`)
-          .join(',')
+    ensemble === undefined ? '' : separate ? ensemble.address : Loopback.zooKeeperAddress(ensemble)
 
   cluster = await Cluster.start({
     size: options.brokers,
@@ -114,28 +103,12 @@ export async function buildLab(options: LabOptions): Promise<Lab> {
     start: [],
     configure: (configuration, n) => {
       configuration.persistenceAdapter.replicatedLevelDB.directory = storeDirectory(n)
-      if (!separate) throughRelays(configuration, n, options.brokers)
+      if (!separate) Loopback.configure(configuration, n, options.brokers)
     },
   })
   if (!separate) {
-    const { stompPort, replicationPort } = portsOf(cluster)
-    await loopback.relay([
-      ...numbers.map((n) => ({
-        host: brokerHost(n),
-        port: replicationPort(n),
-        relayPort: replicationPort(n) + replicationRelay,
-      })),
-      ...numbers.map((n) => ({
-        host: brokerHost(n),
-        port: stompPort(n),
-        relayPort: stompPort(n) + stompRelay,
-      })),
-      ...(relayed?.numbers() ?? []).map((i) => ({
-        host: zooKeeperHost(i),
-        port: relayed?.port(i) ?? 0,
-        relayPort: (relayed?.port(i) ?? 0) + zooKeeperRelay,
-      })),
-    ])
+    await loopback.relayBrokers(cluster)
+    if (ensemble !== undefined) await loopback.relayZooKeeper(ensemble)
   }
   for (const n of numbers) cluster.start(n)
 
@@ -169,17 +142,4 @@ export async function buildLab(options: LabOptions): Promise<Lab> {
       removeLeftovers('own')
     },
   }
-}
-
-function portsOf(cluster: Cluster): Record<'stompPort' | 'replicationPort', (n: number) => number> {
-  return { stompPort: (n) => cluster.stompPort(n), replicationPort: (n) => cluster.replicationPort(n) }
-}
-
-/** Lets the other members connect to a broker through its relay. */
-function throughRelays(configuration: BrokerConfiguration, n: number, brokers: number): void {
-  const store = configuration.persistenceAdapter.replicatedLevelDB
-  const own = Number(`${store.bind}`.split(':').at(-1)) + replicationRelay
-  store.connectUrl = `tcp://127.0.0.1:${own}`
-  if (store.peers !== undefined)
-    store.peers = Array.from({ length: brokers }, (_, i) => `127.0.0.1:${own - n + i + 1}`)
 }

@@ -1,11 +1,21 @@
-import type { BrokerPlace } from '../../system/cluster-fixture.ts'
+import type { BrokerConfiguration, BrokerPlace, Cluster } from '../../system/cluster-fixture.ts'
 import type { Address } from '../../system/stomp-client.ts'
-import { brokerHost, type Host, type HostNetwork, type NetworkAbility } from './host-network.ts'
+import type { ZooKeeperEnsemble } from '../../system/zookeeper-ensemble.ts'
+import {
+  brokerHost,
+  type Host,
+  type HostNetwork,
+  type NetworkAbility,
+  zooKeeperHost,
+} from './host-network.ts'
 import { Relay, type Way } from './relay.ts'
 import { ownerOf } from './socket-owner.ts'
 
+/** Where relays listen in the block of ports of a cluster or an ensemble: so far behind the port itself. */
+const relayOffset = { replication: 5, stomp: 30, zooKeeper: 30 } as const
+
 /** A port that is reached through a relay. */
-export interface RelayedPort {
+interface RelayedPort {
   readonly host: Host
   readonly port: number
   readonly relayPort: number
@@ -20,16 +30,54 @@ export class Loopback implements HostNetwork {
   readonly abilities: ReadonlySet<NetworkAbility> = new Set(['cut', 'delay', 'rate'])
   readonly #ways = new Map<string, Way>()
   readonly #pids: () => ReadonlyMap<number, number>
-  readonly #clientPort: (n: number) => number
+  readonly #stompPort: (n: number) => number
   #relays: Relay[] = []
 
   /** @param pids - Numbers of the brokers that run, by process id. */
-  constructor(pids: () => ReadonlyMap<number, number>, clientPort: (n: number) => number) {
+  constructor(pids: () => ReadonlyMap<number, number>, stompPort: (n: number) => number) {
     this.#pids = pids
-    this.#clientPort = clientPort
+    this.#stompPort = stompPort
   }
 
-  async relay(ports: readonly RelayedPort[]): Promise<void> {
+  /** Lets the other members connect to broker `n` through its relay: for {@link ClusterOptions.configure}. */
+  static configure(configuration: BrokerConfiguration, n: number, brokers: number): void {
+    const store = configuration.persistenceAdapter.replicatedLevelDB
+    const own = Number(`${store.bind}`.split(':').at(-1)) + relayOffset.replication
+    store.connectUrl = `tcp://127.0.0.1:${own}`
+    if (store.peers !== undefined)
+      store.peers = Array.from({ length: brokers }, (_, i) => `127.0.0.1:${own - n + i + 1}`)
+  }
+
+  static zooKeeperAddress(ensemble: ZooKeeperEnsemble): string {
+    const ports = ensemble.numbers().map((i) => ensemble.port(i) + relayOffset.zooKeeper)
+    return ports.map((port) => `127.0.0.1:${port}`).join(',')
+  }
+
+  async relayBrokers(cluster: Cluster): Promise<void> {
+    await this.#relay(
+      cluster.numbers().flatMap((n) => {
+        const host = brokerHost(n)
+        const replication = cluster.replicationPort(n)
+        const stomp = cluster.stompPort(n)
+        return [
+          { host, port: replication, relayPort: replication + relayOffset.replication },
+          { host, port: stomp, relayPort: stomp + relayOffset.stomp },
+        ]
+      }),
+    )
+  }
+
+  async relayZooKeeper(ensemble: ZooKeeperEnsemble): Promise<void> {
+    await this.#relay(
+      ensemble.numbers().map((i) => ({
+        host: zooKeeperHost(i),
+        port: ensemble.port(i),
+        relayPort: ensemble.port(i) + relayOffset.zooKeeper,
+      })),
+    )
+  }
+
+  async #relay(ports: readonly RelayedPort[]): Promise<void> {
     for (const { host, port, relayPort } of ports) {
       const relay = new Relay(
         port,
@@ -47,7 +95,7 @@ export class Loopback implements HostNetwork {
   }
 
   clientAddress(n: number): Address {
-    return this.#clientPort(n)
+    return this.#stompPort(n) + relayOffset.stomp
   }
 
   async cut(from: Host, to: Host): Promise<void> {
