@@ -8,7 +8,7 @@ import { brokerHost, type HostNetwork, zooKeeperHost } from './hosts/host-networ
 import { removeLeftovers, runDirectory, runPrefix } from './hosts/leftovers.ts'
 import { Loopback } from './hosts/loopback.ts'
 import { Namespaces, whyNoNamespaces } from './hosts/namespaces.ts'
-import { canThrottle, Volume, whyNoVolumes } from './hosts/volume.ts'
+import { Volume, whyNoVolumes } from './hosts/volume.ts'
 
 export interface LabOptions {
   readonly elector: 'raft' | 'zookeeper'
@@ -115,7 +115,6 @@ export async function buildLab(options: LabOptions): Promise<Lab> {
   const abilities = new Set<Need>([...network.abilities, options.elector])
   if (options.brokers >= 5) abilities.add('five brokers')
   if (noVolumes === undefined) abilities.add('volumes')
-  if (canThrottle()) abilities.add('throttle')
   const made = cluster
   return {
     cluster: made,

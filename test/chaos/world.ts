@@ -200,7 +200,7 @@ export class World implements WorldParts {
   async heal(): Promise<void> {
     await this.network.heal()
     for (const volume of this.volumes.values()) {
-      volume.unthrottle()
+      volume.thaw()
       volume.free()
     }
     for (const n of this.cluster.numbers()) this.resume(n)

@@ -160,6 +160,55 @@ test('zookeeper: a paused master: the next confirm comes within the session time
   })
 })
 
+test('zookeeper: all its data lost: the master goes on, no epoch comes again, and it can elect again (T19)', async () => {
+  await withZooKeeper(async (cluster) => {
+    const { epoch } = await serving(cluster)
+    await withLoad(cluster, async (producer) => {
+      await Promise.all(zookeeper.numbers().map((i) => zookeeper.kill(i)))
+      zookeeper.wipe()
+      await moreConfirms(producer, 100)
+      await zookeeper.up()
+      await allConnected(cluster)
+      const { master } = await serving(cluster)
+      await cluster.kill(master)
+      await cluster.waitForMaster({ except: master, aboveEpoch: epoch })
+      await moreConfirms(producer, 100)
+    })
+  })
+})
+
+test('zookeeper: a second cluster pointed at the path of the first: both say so, neither touches the other (T19)', async () => {
+  const zkPath = `/levelmq-test/shared-${process.pid}-${Date.now()}`
+  const options = { elector: 'zookeeper', zkAddress: zookeeper.address } as const
+  await withCluster({ ...options, store: { zkPath } }, async (first) => {
+    const { master, epoch } = await serving(first)
+    await withCluster(options, async (second) => {
+      await serving(second)
+      await Promise.all(second.numbers().map((n) => second.kill(n, 'SIGTERM')))
+      await withLoad(first, async (producer) => {
+        for (const n of second.numbers()) {
+          const configuration = second.configuration(n)
+          configuration.persistenceAdapter.replicatedLevelDB.zkPath = zkPath
+          second.writeConfiguration(n, configuration)
+          second.start(n)
+        }
+        await waitFor('the strangers to be told why', async () => {
+          const statuses = [...(await second.statuses()).values()]
+          const reasons = statuses.map((status) => `${status.waitingFor} ${status.zookeeper?.reason}`)
+          return statuses.length === second.size && reasons.every((reason) => /cluster/.test(reason))
+        })
+        await holdsFor(2 * zkSessionTimeoutMs, async () => {
+          expect(await first.status(master)).toMatchObject({ role: 'master', epoch })
+        })
+        await moreConfirms(producer, 100)
+      })
+      // Each is the cluster it was, with its own messages: the path is all that they share.
+      const { master: other } = await serving(second)
+      expect((await second.status(other)).queues).toBe(0)
+    })
+  })
+})
+
 async function serving(cluster: Cluster): Promise<{ master: number; epoch: number }> {
   const master = await cluster.waitForService(20_000)
   return { master, epoch: (await cluster.status(master)).epoch }

@@ -67,17 +67,23 @@ export const diskFaults: readonly Fault[] = [
   {
     id: 'N34',
     name: 'slow disk',
-    summary: 'one broker may write only 5 to 20 times a second',
+    summary: 'the disk of one broker stands still for 20 to 2000 ms, again and again',
     kind: 'disk',
-    needs: ['volumes', 'throttle'],
+    needs: ['volumes'],
     async strike(world) {
       const [victim = 1] = await world.members(world.oneOf(['master', 'slave']))
-      const operations = world.oneOf([5, 20])
-      volumeOf(world, victim).throttle(world.cluster.process(victim).pid, { operations, bytes: 500_000 })
-      await world.pass(world.between(2_000, 10_000))
+      const volume = volumeOf(world, victim)
+      const stallMs = world.oneOf([20, 200, 2_000])
       const since = performance.now()
-      const outcome = await world.service(since)
-      return { target: `b${victim}`, outcome: `${operations} writes a second; ${outcome}` }
+      // A majority of the disks is fast.
+      const service = world.service(since)
+      for (const end = since + world.between(3_000, 8_000); performance.now() < end; ) {
+        volume.freeze()
+        await world.pass(stallMs)
+        volume.thaw()
+        await world.pass(world.between(5, 100))
+      }
+      return { target: `b${victim}`, outcome: `${stallMs} ms at a time; ${await service}` }
     },
   },
   {

@@ -9,8 +9,6 @@ export type Need =
   | 'five brokers'
   /** Disks of their own for brokers: root and loop devices. */
   | 'volumes'
-  /** The `blkio` controller of cgroup v1. */
-  | 'throttle'
 
 /** A fault: breaks something, holds it for a while, and leaves what is left to {@link World.heal}. */
 export interface Fault {

@@ -1,19 +1,10 @@
-import {
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statfsSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, statfsSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { attempt, tool } from './tool.ts'
 
 const imageBytes = 4 * 2 ** 30
 /** Left free of a full disk: less than the smallest segment. */
 const crumbBytes = 300_000
-const throttle = '/sys/fs/cgroup/blkio'
 /** EXT4_IOC_SHUTDOWN, and its flag for "what is not on disk yet never will be". */
 const shutdownRequest = 0x8004587d
 const shutdownWithoutFlush = 2
@@ -25,6 +16,7 @@ export function whyNoVolumes(): string | undefined {
   for (const [command, ...args] of [
     ['mkfs.ext4', '-V'],
     ['losetup', '--version'],
+    ['fsfreeze', '-V'],
     ['perl', '-v'],
   ] as const) {
     if (!attempt(command, args)) return `no ${command}`
@@ -37,7 +29,7 @@ export class Volume {
   readonly directory: string
   readonly #image: string
   readonly #filler: string
-  #group: string | undefined
+  #frozen = false
 
   /** @param directory - Where it is mounted; the file that holds it lies beside. */
   constructor(directory: string) {
@@ -86,25 +78,15 @@ export class Volume {
     writeFileSync(join('/sys/fs/ext4', this.#device(), 'trigger_fs_error'), 'chaos')
   }
 
-  /** From now on this process may write and sync only slowly; `undefined` lifts it. */
-  throttle(pid: number, limits: { readonly operations: number; readonly bytes: number }): void {
-    const group = join(throttle, `levelmq-chaos-${process.pid}-${pid}`)
-    this.#group = group
-    mkdirSync(group, { recursive: true })
-    const device = readFileSync(join('/sys/block', this.#device(), 'dev'), 'utf8').trim()
-    writeFileSync(join(group, 'blkio.throttle.write_iops_device'), `${device} ${limits.operations}`)
-    writeFileSync(join(group, 'blkio.throttle.write_bps_device'), `${device} ${limits.bytes}`)
-    writeFileSync(join(group, 'cgroup.procs'), `${pid}`)
+  /** Every write waits until {@link Volume.thaw}. */
+  freeze(): void {
+    this.#frozen = true
+    tool('fsfreeze', ['-f', this.directory])
   }
 
-  unthrottle(): void {
-    const group = this.#group
-    if (group === undefined) return
-    this.#group = undefined
-    for (const pid of readFileSync(join(group, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean)) {
-      writeFileSync(join(throttle, 'cgroup.procs'), pid)
-    }
-    attempt('rmdir', [group])
+  thaw(): void {
+    if (this.#frozen) attempt('fsfreeze', ['-u', this.directory])
+    this.#frozen = false
   }
 
   #device(): string {
@@ -115,29 +97,15 @@ export class Volume {
   }
 }
 
-/** Whether writes of one process to one disk can be slowed down here. */
-export function canThrottle(): boolean {
-  try {
-    return readdirSync(throttle).includes('blkio.throttle.write_iops_device')
-  } catch {
-    return false
-  }
-}
-
 /** Unmounts everything below a directory, and lets go of the files behind it. */
 export function removeMounts(below: (directory: string) => boolean): void {
   const mounts = readFileSync('/proc/mounts', 'utf8')
     .split('\n')
     .map((line) => line.split(' ')[1] ?? '')
     .filter(below)
-  for (const mount of mounts) if (!attempt('umount', [mount])) attempt('umount', ['-l', mount])
-  try {
-    for (const group of readdirSync(throttle).filter((name) => name.startsWith('levelmq-chaos-'))) {
-      const owner = Number(group.split('-')[2])
-      if (owner === process.pid || !isAlive(owner)) attempt('rmdir', [join(throttle, group)])
-    }
-  } catch {
-    // No such controller here.
+  for (const mount of mounts) {
+    attempt('fsfreeze', ['-u', mount]) // Most are not frozen, and one that is would hold up whoever writes to it.
+    if (!attempt('umount', [mount])) attempt('umount', ['-l', mount])
   }
 }
 
