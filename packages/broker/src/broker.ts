@@ -217,10 +217,11 @@ export class Broker {
 
   /** Clients find the next master at once, instead of waiting for one to be elected. */
   async #handOver(): Promise<void> {
-    const administration = this.#engine === undefined ? undefined : this.#store.administration
-    if (administration === undefined) return
+    if (this.#engine === undefined) return
     const timeLimit = new AbortController()
     try {
+      const { administration } = this.#store
+      if (administration === undefined) return
       const { to } = await Promise.race([
         administration.transfer(undefined),
         this.#afterDelay(transferTimeoutMs, timeLimit.signal),

@@ -1,3 +1,4 @@
+import { restoreBackup } from '@levelmq/store'
 import { Command, CommanderError } from 'commander'
 import { addBackupCommand } from './commands/backup.ts'
 import { addClusterCommand } from './commands/cluster.ts'
@@ -7,6 +8,7 @@ import { addDumpCommand } from './commands/dump.ts'
 import { addFinaliseCommand } from './commands/finalise.ts'
 import { addMembersCommand } from './commands/members.ts'
 import { addProduceCommand } from './commands/produce.ts'
+import { addRestoreCommand } from './commands/restore.ts'
 import { addStartCommand } from './commands/start.ts'
 import { addStatusCommand } from './commands/status.ts'
 import { addTransferCommand } from './commands/transfer.ts'
@@ -59,6 +61,7 @@ Examples:
   ]) {
     add(program)
   }
+  addRestoreCommand(program, restoreBackup)
   for (const command of program.commands) {
     command.copyInheritedSettings(program)
     for (const part of command.commands) part.copyInheritedSettings(program)

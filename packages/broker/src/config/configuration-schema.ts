@@ -40,6 +40,7 @@ const levelDbShape = {
   directory: text(1, 4096, 'a path'),
   logSize: size(mib, gib),
   flushDelay: duration(10, 60_000),
+  autoCompactionRatio: wholeNumber(0, 10_000),
   asyncBufferSize: size(64 * 1024, gib),
   maxRecordBytes: size(1024, 128 * mib - 1024),
   indexMaxOpenFiles: wholeNumber(16, 100_000),

@@ -7,7 +7,6 @@ const ofStore: Readonly<Record<string, string>> = {
   paranoidChecks: 'checks are always on; remove this',
   indexFactory: 'there is one index implementation; remove this',
   monitorStats: 'see /status instead; remove this',
-  autoCompactionRatio: 'not in this version; remove this',
   useLock: 'a directory is always locked; remove this',
   locker: 'a directory is always locked; remove this',
   lockKeepAlivePeriod: 'a directory is always locked; remove this',
