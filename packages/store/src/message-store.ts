@@ -130,8 +130,9 @@ export interface MessageStore {
    */
   page(queue: number, after: number, limit: number): Promise<MessageEntry[]>
   /**
-   * Encoded envelopes of live messages, in the order of `indices`; they may share memory: do not change them.
-   * @throws {@link StoreError} `STORE_CORRUPT` if one fails its checksum, `STORE_LOG_GONE`.
+   * Encoded envelopes of live messages of `queue`, in the order of `indices`; they may share memory: do not change them.
+   * @throws {@link StoreError} `STORE_CORRUPT` if one fails its checksum; `STORE_LOG_GONE` if one no longer lives, and the
+   *   log that held it is deleted.
    */
-  read(indices: readonly number[]): Promise<Buffer[]>
+  read(queue: number, indices: readonly number[]): Promise<Buffer[]>
 }

@@ -277,8 +277,8 @@ export class ReplicatedStore implements MessageStore {
     return await this.#readable().index.page(queue, after, limit)
   }
 
-  async read(indices: readonly number[]): Promise<Buffer[]> {
-    return await this.#readable().reader.read(indices)
+  async read(queue: number, indices: readonly number[]): Promise<Buffer[]> {
+    return await this.#readable().reader.read(queue, indices)
   }
 
   get administration(): StoreAdministration | undefined {

@@ -121,7 +121,7 @@ export async function openStoreDirectory(
     })
     const commitIndex = Math.max(index.appliedIndex, await knownCommit(journal))
     applier.committed(commitIndex)
-    const reader = new MessageReader(journal)
+    const reader = new MessageReader(journal, index)
     return {
       identity,
       configurations: await clustersIn(identity, index, journal, configurations),

@@ -189,14 +189,14 @@ export class MemoryStore implements MessageStore {
     return entries
   }
 
-  async read(indices: readonly number[]): Promise<Buffer[]> {
+  async read(queue: number, indices: readonly number[]): Promise<Buffer[]> {
     this.#checkOpen()
     this.messagesRead += indices.length
     await this.#gate
     return indices.map((index) => {
       const message = this.#messages.get(index)
-      if (message === undefined) {
-        throw new StoreError({ code: 'STORE_LOG_GONE', index }, `message ${index} is not in the store`)
+      if (message?.queue.id !== queue) {
+        throw new StoreError({ code: 'STORE_LOG_GONE', index }, `message ${index} is not in queue ${queue}`)
       }
       return message.envelope
     })

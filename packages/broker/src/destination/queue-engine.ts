@@ -388,8 +388,8 @@ export class QueueEngine implements Engine, ConnectionHost {
         if (!this.#alive || queue.deleted) return
         messages = queue.paged(fetch, entries)
       }
-      const envelopes =
-        messages.length === 0 ? [] : await this.#store.read(messages.map((message) => message.index))
+      const indices = messages.map((message) => message.index)
+      const envelopes = indices.length === 0 ? [] : await this.#store.read(queue.id, indices)
       if (!this.#alive || queue.deleted) return
       queue.fetched(messages, envelopes)
     } catch (error) {

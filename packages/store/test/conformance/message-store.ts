@@ -80,7 +80,7 @@ export function messageStoreConformance(
       const index = master.session.addMessage(queue, 0, 0, bytes, bytes)
       bytes.fill('x')
       await master.until(() => master.committed >= index)
-      expect(await master.texts([index])).toEqual(['beforebefore'])
+      expect(await master.texts(queue, [index])).toEqual(['beforebefore'])
     })
 
     test('append: the given indices belong to the caller again when the call returns', async () => {
@@ -114,7 +114,7 @@ export function messageStoreConformance(
       const one = master.session.addMessage(queue, 0, 0, Buffer.alloc(0), Buffer.from('body'))
       const other = master.session.addMessage(queue, 0, 0, Buffer.from('head'), Buffer.alloc(0))
       await master.until(() => master.committed >= other)
-      expect(await master.texts([one, other])).toEqual(['body', 'head'])
+      expect(await master.texts(queue, [one, other])).toEqual(['body', 'head'])
     })
 
     test('queues: are listed in the order of their creation, with what is live in them', async () => {
@@ -168,8 +168,8 @@ export function messageStoreConformance(
       const queue = master.session.addQueue('q')
       const indices = ['a', 'bb', 'ccc', 'dddd'].map((text) => master.add(queue, text))
       await master.until(() => master.committed >= (indices.at(-1) ?? 0))
-      expect(await master.texts(indices.toReversed())).toEqual(['dddd', 'ccc', 'bb', 'a'])
-      expect(await master.store.read([])).toEqual([])
+      expect(await master.texts(queue, indices.toReversed())).toEqual(['dddd', 'ccc', 'bb', 'a'])
+      expect(await master.store.read(queue, [])).toEqual([])
     })
 
     test('redelivery: a committed count is in the page', async () => {
@@ -244,7 +244,7 @@ export function messageStoreConformance(
         { index: indices[1], bytes: 1, redeliveryCount: 2 },
         { index: indices[2], bytes: 1, redeliveryCount: 0 },
       ])
-      expect(await next.texts(indices.slice(1))).toEqual(['b', 'c'])
+      expect(await next.texts(queue, indices.slice(1))).toEqual(['b', 'c'])
       expect(next.session.producer('p')).toBe(producer)
       expect(next.add(queue, 'b', producer, 2)).toBeLessThan(0)
       expect(next.add(queue, 'd', producer, 4)).toBeGreaterThan(indices.at(-1) ?? 0)
@@ -315,8 +315,8 @@ class MasterProbe {
     return entries.map(({ index }) => index)
   }
 
-  async texts(indices: readonly number[]): Promise<string[]> {
-    return (await this.store.read(indices)).map((envelope) => envelope.toString())
+  async texts(queue: number, indices: readonly number[]): Promise<string[]> {
+    return (await this.store.read(queue, indices)).map((envelope) => envelope.toString())
   }
 
   /** Waits until it is so; looks again at each report of the store. */

@@ -175,7 +175,7 @@ describe('opening and closing a store', () => {
     const index = await member.send(queue, 'a')
     await alone.close(member)
     await expect(member.store.page(queue, 0, 10)).rejects.toMatchObject({ code: 'STORE_CLOSED' })
-    await expect(member.store.read([index])).rejects.toMatchObject({ code: 'STORE_CLOSED' })
+    await expect(member.store.read(queue, [index])).rejects.toMatchObject({ code: 'STORE_CLOSED' })
     expect(member.status.role).not.toBe('master')
   })
 

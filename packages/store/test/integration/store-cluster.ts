@@ -108,7 +108,8 @@ export class Member {
   /** Texts of all messages in a queue. */
   async texts(queue: number): Promise<string[]> {
     const page = await this.store.page(queue, 0, 100_000)
-    return (await this.store.read(page.map(({ index }) => index))).map((envelope) => envelope.toString())
+    const indices = page.map(({ index }) => index)
+    return (await this.store.read(queue, indices)).map((envelope) => envelope.toString())
   }
 }
 

@@ -986,7 +986,7 @@ class StoreSimulation {
         const gone = indices.find((each) => this.#world.removed.has(each))
         if (gone !== undefined)
           throw new Violation(`S16: ${name} has ${gone}, the removal of which was confirmed`)
-        const contents = await this.#settle('messages', store.read(indices)).catch((error: unknown) => {
+        const contents = await this.#settle('messages', store.read(id, indices)).catch((error: unknown) => {
           if (damaged && error instanceof StoreError) return undefined
           throw error
         })

@@ -387,7 +387,7 @@ export class SimulatedBroker implements StoreListener {
     const { dice, log, removed } = this.#world
     const entries = await store.page(queue, after, limit)
     const indices = entries.map(({ index }) => index)
-    const contents = await store.read(indices)
+    const contents = await store.read(queue, indices)
     if (this.session !== session) return
     this.leaseless = !session.mayDispatch()
     if (this.leaseless) return
