@@ -1,4 +1,4 @@
-import { mkdtempSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { levelmq } from './child-process.ts'
@@ -23,6 +23,62 @@ async function consumeAll(cluster: Cluster, queue: string): Promise<string[]> {
   ])
   return stdout.split('\n').slice(0, -1)
 }
+
+test('T27: a deleted queue stays deleted on the next master, its consumer is told, and its name begins anew', async () => {
+  await withCluster({}, async (cluster) => {
+    const master = await cluster.waitForService()
+    const producer = await cluster.connect(master)
+    await producer.produce('orders', ['a', 'b', 'c'])
+    await producer.produce('other', ['kept'])
+    const consumer = await cluster.connect(master)
+    await consumer.subscribe('orders', 'client-individual', { 'activemq.prefetchSize': 1 })
+    const deleted = await admin(cluster, 'delete-queue', 'orders')
+    expect(deleted.code, deleted.stderr).toBe(0)
+    const error = await consumer.frame('its ERROR', ({ command }) => command === 'ERROR')
+    expect(error.headers.get('message')).toBe('queue orders was deleted')
+    expect((await admin(cluster, 'delete-queue', 'orders')).code).toBe(1)
+    await producer.produce('orders', ['new'])
+
+    await cluster.kill(master)
+    await cluster.waitForMaster({ except: master })
+    expect(await consumeAll(cluster, 'orders')).toEqual(['new'])
+    expect(await consumeAll(cluster, 'other')).toEqual(['kept'])
+  })
+})
+
+test('S25: with the majority lost, one store goes on after it was told to, with what it has, and others learn from it', async () => {
+  await withCluster({}, async (cluster) => {
+    const master = await cluster.waitForService()
+    await (await cluster.connect(master)).produce('orders', ['a', 'b', 'c'])
+    await cluster.waitForService()
+    await Promise.all(cluster.numbers().map((n) => cluster.kill(n)))
+    const left = cluster.numbers().find((n) => n !== master) ?? 1
+    const directory = cluster.storeDirectory(left)
+    const asked = await levelmq(['recover', '--directory', directory])
+    expect(asked.code).toBe(1)
+    expect(asked.stdout).toContain('messages  3')
+    expect(asked.stderr).toContain('nothing was changed')
+    const done = await levelmq(['recover', '--directory', directory, '--yes'])
+    expect(done.code, done.stderr).toBe(0)
+
+    cluster.start(left)
+    await cluster.waitForMaster()
+    for (const n of cluster.numbers()) {
+      if (n === left) continue
+      rmSync(cluster.storeDirectory(n), { recursive: true })
+      cluster.start(n)
+    }
+    await waitFor('three voters', async () => {
+      const { stdout } = await admin(cluster, 'members', '--json')
+      const { members } = JSON.parse(stdout) as { members: { role: string; connected: boolean }[] }
+      return members.filter(({ role, connected }) => role === 'voter' && connected).length === 3
+    })
+    await cluster.waitForService()
+    await cluster.kill(left)
+    await cluster.waitForMaster({ except: left })
+    expect(await consumeAll(cluster, 'orders')).toEqual(['a', 'b', 'c'])
+  })
+})
 
 test('S37: a backup of a running cluster is restored as a store that serves alone, with everything as of then', async () => {
   await withCluster({}, async (cluster) => {

@@ -1,4 +1,4 @@
-import { restoreBackup } from '@levelmq/store'
+import { recoverStore, restoreBackup } from '@levelmq/store'
 import { Command, CommanderError } from 'commander'
 import { addBackupCommand } from './commands/backup.ts'
 import { addClusterCommand } from './commands/cluster.ts'
@@ -8,6 +8,7 @@ import { addDumpCommand } from './commands/dump.ts'
 import { addFinaliseCommand } from './commands/finalise.ts'
 import { addMembersCommand } from './commands/members.ts'
 import { addProduceCommand } from './commands/produce.ts'
+import { addRecoverCommand } from './commands/recover.ts'
 import { addRestoreCommand } from './commands/restore.ts'
 import { addStartCommand } from './commands/start.ts'
 import { addStatusCommand } from './commands/status.ts'
@@ -62,6 +63,7 @@ Examples:
     add(program)
   }
   addRestoreCommand(program, restoreBackup)
+  addRecoverCommand(program, recoverStore)
   for (const command of program.commands) {
     command.copyInheritedSettings(program)
     for (const part of command.commands) part.copyInheritedSettings(program)
