@@ -61,6 +61,7 @@ async function journalRun(directory: string, count: number, depth: number): Prom
         if (performance.now() > until) finished()
         else for (let made = 0; made < done; made++) appendOne()
       },
+      damaged: () => undefined,
       failed: (error) => {
         throw error
       },

@@ -168,6 +168,8 @@ export class ReplicatedStore implements MessageStore {
         durable: (at) => this.#replica?.durable(at),
         applied: (at) => this.#applied(at),
         checkpointed: () => this.#space?.checkpointed(),
+        damaged: ({ file, fromIndex, toIndex }) =>
+          this.#host.log('error', `records ${fromIndex} to ${toIndex} are damaged in ${file}`),
         failed: (error) => this.#fail(error),
       },
       this.#host.log,

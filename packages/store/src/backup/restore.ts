@@ -125,6 +125,7 @@ class Restore {
       listener: {
         written: () => undefined,
         durable: () => undefined,
+        damaged: () => undefined,
         failed: (error) => {
           failure = error
         },

@@ -207,6 +207,8 @@ export class StoreCopy {
         durable: (index) => {
           if (this.#waiting !== undefined && index >= this.#waiting.index) this.#waiting.go()
         },
+        // Nobody reads it before it is whole.
+        damaged: () => undefined,
         failed: (error) => this.#parts.failed(error),
       },
     })

@@ -3,6 +3,7 @@ import { type BatchHeader, batchHeaderBytes, lastIndexOf } from '../journal/batc
 import { Chain, type ChainFault } from '../journal/chain.ts'
 import { orDiskFailed } from '../journal/disk-failure.ts'
 import type { LogStart } from '../journal/log.ts'
+import { nextSound } from '../journal/next-sound.ts'
 import { firstIndexOfName, segmentPath } from '../journal/segment.ts'
 import { SegmentCursor } from '../journal/segment-cursor.ts'
 import type { ItemFault } from '../journal/segment-item.ts'
@@ -11,7 +12,6 @@ import { epochBefore, wholeLog } from '../journal/start-file.ts'
 import { judgeTail, type Position } from '../journal/tail-verdict.ts'
 
 const viewBytes = 1024 * 1024
-const magics = ['LMQB', 'LMQS', 'LMQE'].map((text) => Buffer.from(text, 'latin1'))
 
 /** A segment file, as the walk meets it. */
 export interface WalkedSegment {
@@ -282,6 +282,7 @@ const neverTorn: ReadonlySet<JournalFault> = new Set<JournalFault>([
   'version',
   'length',
   'number',
+  'cut short',
   'file size',
 ])
 
@@ -334,50 +335,14 @@ class SegmentReader {
     return reading(surveyRest(this.#file, this.offset, this.segment.bytes))
   }
 
-  /**
-   * The next sync mark, or the next batch that begins at `fromIndex` or above and below `belowIndex`. A body may hold
-   * the bytes of another log's batch; its index keeps most of them out, and the chain tells of the others.
-   */
-  async nextSound(
-    fromIndex: number,
-    belowIndex: number,
-  ): Promise<{ readonly offset: number; readonly nextIndex: number } | undefined> {
-    const view = Buffer.allocUnsafe(viewBytes)
-    for (let at = this.offset + 1; at < this.segment.bytes; ) {
-      const length = Math.min(viewBytes, this.segment.bytes - at)
-      const seen = view.subarray(0, await reading(this.#file.read(view, 0, length, at)))
-      for (let found = nextMagic(seen, 0); found >= 0; found = nextMagic(seen, found + 1)) {
-        const offset = at + found
-        const item = await reading(new SegmentCursor(this.#file, this.segment.bytes, offset, 4096).item())
-        const nextIndex =
-          item.kind === 'batch' ? item.header.firstIndex : item.kind === 'fault' ? 0 : indexOfMark(item) + 1
-        if (nextIndex >= fromIndex && nextIndex < belowIndex) return { offset, nextIndex }
-        // The mark that closed the segment, or an intact one behind the last batch.
-        if (item.kind !== 'batch' && nextIndex === belowIndex) return { offset, nextIndex }
-      }
-      if (seen.length < length || at + length >= this.segment.bytes) return undefined
-      // A magic may lie across two views, so they overlap.
-      at += length - 3
-    }
-    return undefined
+  nextSound(fromIndex: number, belowIndex: number): ReturnType<typeof nextSound> {
+    return reading(nextSound(this.#file, this.segment.bytes, this.offset, fromIndex, belowIndex))
   }
 
   /** What was only read loses nothing by a close that fails. */
   async close(): Promise<void> {
     await this.#file.close().catch(() => undefined)
   }
-}
-
-/** The last record before an intact mark. */
-function indexOfMark(
-  mark: { kind: 'mark'; durableIndex: number } | { kind: 'endMark'; lastIndex: number },
-): number {
-  return mark.kind === 'mark' ? mark.durableIndex : mark.lastIndex
-}
-
-function nextMagic(bytes: Buffer, from: number): number {
-  const places = magics.map((magic) => bytes.indexOf(magic, from)).filter((place) => place >= 0)
-  return places.length === 0 ? -1 : Math.min(...places)
 }
 
 async function reading<T>(outcome: Promise<T>): Promise<T> {

@@ -22,6 +22,12 @@ export class Chain {
     this.epoch = epoch
   }
 
+  /** What comes before record `nextIndex` is damaged. */
+  skipTo(nextIndex: number): void {
+    this.nextIndex = nextIndex
+    this.checksum = undefined
+  }
+
   /** Why a batch cannot be the next; `undefined` if it can. */
   faultOf(header: BatchHeader): ChainFault | undefined {
     if (header.firstIndex !== this.nextIndex) return 'first index'

@@ -3,17 +3,18 @@ import { StoreError } from '../errors.ts'
 import type { Disk } from '../io/disk.ts'
 import { type BatchHeader, batchHeaderBytes, decodeBatchHeader, lastIndexOf } from './batch.ts'
 import { Chain } from './chain.ts'
+import { corrupt, costsNothing, type Damage, damagedRecords, type Hole, withoutRoom } from './damage.ts'
 import { orDiskFailed } from './disk-failure.ts'
 import { encodeEndMark, endMarkBytes } from './end-mark.ts'
 import { type GroupPart, layOutGroup } from './group.ts'
 import type { EpochStart, Log, LogListener, LogStart, SegmentExtent } from './log.ts'
 import { type RecoveryReport, recover } from './recovery.ts'
-import type { Segment } from './segment.ts'
+import { checkRepair, fillHole } from './repair.ts'
+import { Segment } from './segment.ts'
 import { offsetBehind, readBatches } from './segment-read.ts'
-import { scanSegment } from './segment-scan.ts'
+import { checkPiece, scanWithHoles } from './segment-scan.ts'
 import { SegmentSet, temporaryNames } from './segment-set.ts'
-import { checkStart, newStartName, startAt, writeStartFile } from './start-file.ts'
-import { corrupt } from './survey.ts'
+import { checkStart, epochBefore, newStartName, startAt, writeStartFile } from './start-file.ts'
 import { encodeSyncMark, syncMarkBytes } from './sync-mark.ts'
 import type { Tail } from './tail.ts'
 import type { Position } from './tail-verdict.ts'
@@ -41,6 +42,11 @@ export interface JournalOptions {
    * a last group is cut that was whole once, or nearly so (rule S27, class c; S24).
    */
   readonly owed?: ((position: Position) => Promise<void>) | undefined
+  /**
+   * Opens a journal with damage to what was durable once, to be read and repaired: see {@link OpenedJournal.damage}.
+   * @defaultValue it is refused
+   */
+  readonly tolerate?: boolean | undefined
   /** Appended bytes kept in memory for readers. @defaultValue 16777216 */
   readonly windowBytes?: number
   /** Segments kept open for reading. @defaultValue 16 */
@@ -48,6 +54,11 @@ export interface JournalOptions {
 }
 
 export interface OpenedJournal {
+  /**
+   * With it the journal is open to be read where it is intact, and to be repaired; nothing has been changed. Once that
+   * is done, it is to be closed and opened again.
+   */
+  readonly damage: Damage | undefined
   /** Everything in it is durable. */
   readonly log: Journal
   /** In order: of the whole log, or from that of the record before its beginning on. */
@@ -67,19 +78,19 @@ export async function openJournal(options: JournalOptions): Promise<OpenedJourna
   const { disk, directory, segmentBytes } = options
   await orDiskFailed('create', directory, disk.makeDirectory(directory))
   if (options.start !== undefined) await beginAt(disk, directory, options.start)
-  const { start, segments, tail, epochStarts, configurations, report } = await recover(
+  const { start, segments, tail, epochStarts, configurations, damage, report } = await recover(
     disk,
     directory,
     options.verifiedTo,
     options.epochStarts,
-    options.owed,
+    options,
   )
   const files = new SegmentSet(disk, directory, segmentBytes, options.openFiles ?? 16, segments)
   if (files.isEmpty) await files.start(start.firstIndex, segmentBytes)
   const window = new Window(options.windowBytes ?? 16 * 1024 * 1024)
-  const found = { start, epochStarts, tail }
+  const found = { start, epochStarts, tail, isWhole: damage === undefined }
   const log = new Journal(disk, directory, segmentBytes, files, found, window, options.listener)
-  return { log, epochStarts, configurations, report }
+  return { log, epochStarts, configurations, damage, report }
 }
 
 /** Lets the log of an empty directory begin at `start`. */
@@ -96,6 +107,21 @@ async function beginAt(disk: Disk, directory: string, start: LogStart): Promise<
 
 interface Truncation {
   readonly truncateTo: number
+}
+
+/** Where a piece of the log ended that was read to be checked. */
+export interface ScrubPlace {
+  /** First index of the segment, or of where it was. */
+  readonly segment: number
+  readonly offset: number
+  /** What the next batch follows; `undefined` at the beginning of a segment. */
+  readonly chain: Chain | undefined
+}
+
+interface Repair {
+  readonly fromIndex: number
+  readonly batches: Buffer
+  readonly outcome: PromiseWithResolvers<Damage | undefined>
 }
 
 interface Discard {
@@ -126,6 +152,9 @@ export class Journal implements Log {
   #queue: (Chunk | Truncation)[] = []
   /** These do not wait their turn: what they concern is neither appended nor truncated any more, and they free space. */
   #discards: Discard[] = []
+  #repairs: Repair[] = []
+  /** First records of the holes that the listener has heard of. */
+  readonly #reported = new Set<number>()
   #queuedBytes = 0
   #writingBytes = 0
   #running: Promise<void> | undefined
@@ -139,6 +168,8 @@ export class Journal implements Log {
   #failure: StoreError | undefined
   #closing: Promise<void> | undefined
   readonly #scans = new Map<Segment, Promise<void>>()
+  /** False: opened with damage, only to be read and repaired. */
+  readonly #isWhole: boolean
   #start: LogStart
   /** From that of the record before the beginning on. */
   #epochStarts: readonly EpochStart[]
@@ -152,6 +183,7 @@ export class Journal implements Log {
       readonly start: LogStart
       readonly epochStarts: readonly EpochStart[]
       readonly tail: Tail
+      readonly isWhole: boolean
     },
     window: Window,
     listener: LogListener,
@@ -163,6 +195,7 @@ export class Journal implements Log {
     this.#start = found.start
     this.#epochStarts = found.epochStarts
     this.#tail = found.tail
+    this.#isWhole = found.isWhole
     this.#window = window
     this.#listener = listener
     this.#writtenIndex = found.tail.lastIndex
@@ -202,7 +235,7 @@ export class Journal implements Log {
   }
 
   append(bytes: Buffer, firstIndex: number, lastIndex: number): void {
-    if (this.#closing !== undefined) throw new StoreError({ code: 'STORE_CLOSED' }, 'the journal is closed')
+    this.#checkOpen()
     // The process is about to end, and its owner has been told.
     if (this.#failure !== undefined) return
     for (const header of this.#headersOf(bytes, firstIndex, lastIndex)) {
@@ -225,7 +258,7 @@ export class Journal implements Log {
    * what is committed is never truncated, and the log forgets the ends of those batches.
    */
   truncate(index: number): void {
-    if (this.#closing !== undefined) throw new StoreError({ code: 'STORE_CLOSED' }, 'the journal is closed')
+    this.#checkOpen()
     if (index >= this.#tail.lastIndex || this.#failure !== undefined) return
     this.#tail.truncate(index)
     this.#epochStarts = this.#epochStarts.filter((start) => start.index <= index)
@@ -240,7 +273,7 @@ export class Journal implements Log {
   }
 
   async read(fromIndex: number, maxBytes: number): Promise<Buffer> {
-    for (;;) {
+    for (let attempts = 0; ; ) {
       if (fromIndex < this.firstIndex)
         throw new StoreError(
           { code: 'STORE_LOG_GONE', index: fromIndex },
@@ -252,7 +285,10 @@ export class Journal implements Log {
         await this.#collect(fromIndex, maxBytes, batches)
       } catch (error) {
         // What was being read may have been cut or discarded under the reader.
-        if (truncations === this.#truncations && fromIndex >= this.firstIndex) throw error
+        if (truncations !== this.#truncations || fromIndex < this.firstIndex) continue
+        const damaged = attempts++ < 2 ? this.#unknownDamage(error, fromIndex) : undefined
+        if (damaged === undefined) throw error
+        await this.#examine(damaged)
         continue
       }
       if (truncations !== this.#truncations) continue
@@ -281,8 +317,7 @@ export class Journal implements Log {
   }
 
   discardBelow(index: number, replayTo: number): Promise<void> {
-    if (this.#closing !== undefined)
-      return Promise.reject(new StoreError({ code: 'STORE_CLOSED' }, 'the journal is closed'))
+    this.#checkOpen()
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
     if (index > replayTo + 1 || replayTo > this.#durableIndex || replayTo < this.#start.replayTo)
       throw new RangeError(
@@ -296,9 +331,32 @@ export class Journal implements Log {
     return outcome.promise
   }
 
+  get damage(): Damage | undefined {
+    for (const { holes } of this.#files.all) {
+      const hole = holes.find((each) => !costsNothing(each))
+      if (hole !== undefined) return withoutRoom(hole)
+    }
+    return undefined
+  }
+
+  repair(damage: Damage, batches: Buffer): Promise<Damage | undefined> {
+    if (this.#closing !== undefined)
+      return Promise.reject(new StoreError({ code: 'STORE_CLOSED' }, 'the journal is closed'))
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    const outcome = Promise.withResolvers<Damage | undefined>()
+    this.#repairs.push({ fromIndex: damage.fromIndex, batches, outcome })
+    this.#running ??= this.#run()
+    return outcome.promise
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
+  }
+
+  #checkOpen(): void {
+    if (this.#closing !== undefined) throw new StoreError({ code: 'STORE_CLOSED' }, 'the journal is closed')
+    if (!this.#isWhole) throw corrupt(this.#directory, 0, 'the journal is damaged, and not to be appended to')
   }
 
   /** Headers of batches about to be appended, which must go on exactly where the log ends. */
@@ -354,11 +412,12 @@ export class Journal implements Log {
     try {
       for (;;) {
         await this.#discardAll()
+        await this.#repairAll()
         const work = this.#queue[0]
         if (work !== undefined) {
           if ('truncateTo' in work) await this.#carryOut(work)
           else await this.#writeGroup(this.#takeGroup())
-        } else if (this.#discards.length === 0) break
+        } else if (this.#discards.length === 0 && this.#repairs.length === 0) break
       }
     } catch (error) {
       // Anything else is a bug of ours or of the listener, and ends the process as an unhandled rejection.
@@ -390,6 +449,142 @@ export class Journal implements Log {
     const needed = start.epochStarts[0]?.index ?? 0
     this.#epochStarts = this.#epochStarts.filter(({ index }) => index >= needed)
     await this.#files.removeBefore(firstIndex)
+  }
+
+  async #repairAll(): Promise<void> {
+    for (let repair = this.#repairs[0]; repair !== undefined; repair = this.#repairs[0]) {
+      const { outcome } = repair
+      try {
+        const next = await this.#repair(repair)
+        outcome.resolve(next ?? this.damage)
+      } catch (error) {
+        if (!(error instanceof RangeError)) throw error
+        outcome.reject(error)
+      }
+      this.#repairs.shift()
+    }
+  }
+
+  /** @returns What has to be repaired before, if anything. */
+  async #repair({ fromIndex, batches }: Repair): Promise<Damage | undefined> {
+    if (fromIndex < this.firstIndex) return undefined
+    const segment = this.#files.holding(fromIndex)
+    if (!segment.scanned) await this.#scan(segment)
+    const found = (): Hole | undefined =>
+      segment.holes.find(
+        (each) => each.fromIndex === fromIndex && costsNothing(each) === (batches.length === 0),
+      )
+    const damage = found()
+    if (damage === undefined) return undefined
+    const before = await this.#chainBefore(fromIndex)
+    if (!(before instanceof Chain)) return before
+    const behind = await this.#headerOf(damage.toIndex + 1)
+    // What was read for this may have told more about the damage.
+    const hole = found()
+    if (hole?.toIndex !== damage.toIndex) return undefined
+    checkRepair(hole, batches, before, behind && 'epoch' in behind ? behind : undefined)
+    await fillHole(this.#files, segment, hole, batches, before.nextIndex, this.#segmentBytes)
+    this.#reported.delete(fromIndex)
+    return undefined
+  }
+
+  /**
+   * Reads a piece of the log from the disk, and checks it. Damage is reported as if a reader had met it.
+   *
+   * @param place - Where the piece before ended; `undefined` begins at the beginning.
+   * @returns Where the next piece begins; `undefined` at the end of the log.
+   */
+  async scrub(
+    place: ScrubPlace | undefined,
+    maxBytes: number,
+  ): Promise<{ readonly next: ScrubPlace | undefined; readonly bytes: number }> {
+    const from = place?.segment ?? 0
+    const segment = this.#files.all.find(({ firstIndex }) => firstIndex >= from)
+    if (segment === undefined) return { next: undefined, bytes: 0 }
+    const behind = this.#files.all.find(({ firstIndex }) => firstIndex > segment.firstIndex)
+    const next = behind && { segment: behind.firstIndex, offset: 0, chain: undefined }
+    // It is being repaired, and comes again.
+    if (segment.holes.length > 0) return { next, bytes: 0 }
+    const goesOn = place?.segment === segment.firstIndex && place.chain !== undefined
+    const chain = goesOn ? place.chain : this.#chainAt(segment)
+    const offset = goesOn ? place.offset : 0
+    const truncations = this.#truncations
+    const found = await this.#readFile(segment, (file) =>
+      checkPiece(file, segment, chain, offset, Math.min(segment.lastIndex, this.#durableIndex), maxBytes),
+    ).catch((error: unknown) => {
+      if (segment.removed) return undefined
+      throw error
+    })
+    if (found === undefined || truncations !== this.#truncations)
+      return { next: { segment: segment.firstIndex, offset: 0, chain: undefined }, bytes: maxBytes }
+    const bytes = found.offset - offset
+    if (found.ended === 'piece')
+      return { next: { segment: segment.firstIndex, offset: found.offset, chain }, bytes }
+    if (found.ended === 'damage') await this.#examine(segment)
+    return { next, bytes }
+  }
+
+  /** What a batch that begins with record `index` follows, or what is damaged there. */
+  async #chainBefore(index: number): Promise<Chain | Damage> {
+    if (index === this.#start.firstIndex) return new Chain(index, epochBefore(this.#start))
+    const header = await this.#headerOf(index - 1)
+    if (header === undefined) return new Chain(index)
+    if (!('epoch' in header)) return header
+    const chain = new Chain(header.firstIndex)
+    chain.checksum = undefined
+    chain.accept(header)
+    return chain
+  }
+
+  /** Header of the batch that holds record `index`, or what is damaged there; `undefined` if it is beyond the end. */
+  async #headerOf(index: number): Promise<BatchHeader | Damage | undefined> {
+    if (index > this.#tail.lastIndex) return undefined
+    try {
+      const header = decodeBatchHeader(await this.read(index, 1), 0)
+      if (typeof header === 'object') return header
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.code !== 'STORE_CORRUPT') throw error
+    }
+    const hole = this.#files.holding(index).holeWith(index)
+    return hole && withoutRoom(hole)
+  }
+
+  /** The segment that an error of a reader is about, unless it was known to be damaged there. */
+  #unknownDamage(error: unknown, fromIndex: number): Segment | undefined {
+    if (!(error instanceof StoreError) || error.detail.code !== 'STORE_CORRUPT') return undefined
+    const { file } = error.detail
+    if (this.#files.holding(fromIndex).holeWith(fromIndex) !== undefined) return undefined
+    return this.#files.all.find((segment) => segment.path === file)
+  }
+
+  /** Reads a segment that was sound once, to find everything that is damaged in it. */
+  async #examine(segment: Segment): Promise<void> {
+    const truncations = this.#truncations
+    const isLast = segment === this.#files.last
+    const { endOffset, lastIndex } = segment
+    const probe = new Segment(segment.path, segment.firstIndex, isLast ? endOffset : segment.capacity)
+    const chain = this.#chainAt(segment)
+    await this.#readFile(segment, (file) => scanWithHoles(file, probe, chain, lastIndex))
+    if (segment.removed || truncations !== this.#truncations) return
+    // The last segment is being written behind what was read.
+    segment.holes = isLast
+      ? probe.holes.map((hole) => ({ ...hole, endOffset: Math.min(hole.endOffset, endOffset) }))
+      : probe.holes
+    this.#report(segment)
+  }
+
+  #chainAt({ firstIndex }: Segment): Chain {
+    return new Chain(firstIndex, firstIndex === this.#start.firstIndex ? epochBefore(this.#start) : 0)
+  }
+
+  #report(segment: Segment): void {
+    for (const hole of segment.holes) {
+      if (this.#reported.has(hole.fromIndex) || this.#closing !== undefined) continue
+      this.#reported.add(hole.fromIndex)
+      if (!costsNothing(hole)) this.#listener.damaged(withoutRoom(hole))
+      // Marks need no other copy.
+      else this.repair(hole, Buffer.alloc(0)).catch(() => undefined)
+    }
   }
 
   /** Everything that waits, up to the next truncation. */
@@ -483,6 +678,8 @@ export class Journal implements Log {
     this.#queue = []
     for (const { outcome } of this.#discards) outcome.reject(error)
     this.#discards = []
+    for (const { outcome } of this.#repairs) outcome.reject(error)
+    this.#repairs = []
     this.#listener.failed(error)
   }
 
@@ -496,6 +693,11 @@ export class Journal implements Log {
       }
       const segment = this.#files.holding(next)
       if (!segment.scanned) await this.#scan(segment)
+      const damaged = segment.holeWith(next)
+      if (damaged !== undefined) {
+        if (into.length > 0) return
+        throw damagedRecords(damaged)
+      }
       const before = into.length
       const range = {
         fromIndex: next,
@@ -529,16 +731,10 @@ export class Journal implements Log {
     if (running !== undefined) return running
     const { lastIndex } = segment
     const scan = this.#readFile(segment, async (file) => {
-      const chain = new Chain(segment.firstIndex)
-      const stop = await scanSegment(file, segment, chain, {})
+      await scanWithHoles(file, segment, this.#chainAt(segment), lastIndex)
       segment.lastIndex = lastIndex
-      if (chain.nextIndex !== lastIndex + 1)
-        throw corrupt(
-          segment.path,
-          stop.offset,
-          `records ${chain.nextIndex} to ${lastIndex} are damaged (${stop.fault})`,
-        )
       segment.scanned = true
+      this.#report(segment)
     }).finally(() => this.#scans.delete(segment))
     this.#scans.set(segment, scan)
     return scan
@@ -548,7 +744,7 @@ export class Journal implements Log {
     await this.#running
     if (this.#failure !== undefined) throw this.#failure
     try {
-      await this.#markClosed()
+      if (this.#isWhole) await this.#markClosed()
       await this.#files.close()
     } catch (error) {
       if (error instanceof StoreError) this.#fail(error)

@@ -1,3 +1,5 @@
+import type { Damage } from './damage.ts'
+
 /**
  * The journal's contract: what the replica needs of the log on its own disk.
  *
@@ -59,6 +61,17 @@ export interface Log {
    * @throws RangeError if it is not.
    */
   discardBelow(index: number, replayTo: number): Promise<void>
+  /** The lowest records that are known to be damaged. */
+  readonly damage: Damage | undefined
+  /**
+   * Puts batches in the place of damaged ones, as many as there are of those, or fewer: the first ones. They are
+   * checked against what stands before and behind, so it does not matter who gave them.
+   *
+   * @param batches - Whole batches, end to end, from record `damage.fromIndex` on.
+   * @returns What is to be repaired next: the rest of it, something else, or nothing.
+   * @throws RangeError (as a rejection) if they do not belong there. StoreError `STORE_DISK_FAILED`.
+   */
+  repair(damage: Damage, batches: Buffer): Promise<Damage | undefined>
   /** Resolves once everything appended so far is durable. */
   close(): Promise<void>
 }
@@ -90,6 +103,11 @@ export interface LogListener {
   written(index: number): void
   /** Records up to `index` are durable. Not called for records that a later `truncate` dropped. */
   durable(index: number): void
+  /**
+   * Records that were durable are damaged, as a read or the scrubber found: reads of them are rejected with
+   * `STORE_CORRUPT` until they have been repaired. Called once for each damaged place.
+   */
+  damaged(damage: Damage): void
   /** A write, sync or close failed. Nothing more is reported; the process has to end (rule S29). */
   failed(error: Error): void
 }

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import type { Disk } from '../io/disk.ts'
 import { keepCut, newCutName } from './cut-file.ts'
+import type { Damage } from './damage.ts'
 import { orDiskFailed } from './disk-failure.ts'
 import type { EpochStart, LogStart } from './log.ts'
 import type { Segment } from './segment.ts'
@@ -42,6 +43,8 @@ export interface RecoveryReport {
 }
 
 export interface Recovered {
+  /** With it nothing has been changed. */
+  readonly damage: Damage | undefined
   readonly start: LogStart
   readonly segments: Segment[]
   readonly tail: Tail
@@ -65,12 +68,17 @@ export async function recover(
   directory: string,
   verifiedTo: number,
   epochStarts: readonly EpochStart[],
-  owed?: (position: Position) => Promise<void>,
+  options: {
+    readonly owed?: ((position: Position) => Promise<void>) | undefined
+    readonly tolerate?: boolean | undefined
+  },
 ): Promise<Recovered> {
-  const survey = new Survey(disk, directory, verifiedTo, epochStarts)
+  const survey = new Survey(disk, directory, verifiedTo, epochStarts, options.tolerate)
   await survey.run()
-  const { segments, tail, obsolete, discarded } = survey
-  if (survey.owed !== undefined) await owed?.(survey.owed)
+  const { damage } = survey
+  if (damage !== undefined) return recovered(survey, damage, 0, undefined)
+  const { segments, obsolete, discarded } = survey
+  if (survey.owed !== undefined) await options.owed?.(survey.owed)
   // A name that a process saw need not outlive the machine, any more than bytes do: the last segment's new name, the
   // note of a truncation, and its removal must be durable before anything is built on them.
   await orDiskFailed('sync', directory, disk.syncDirectory(directory))
@@ -80,22 +88,32 @@ export async function recover(
   await mendMarks(disk, survey.damagedMarks)
   const resyncedBytes = last === undefined ? 0 : await proveTail(disk, last, survey)
   if (survey.truncateTo !== undefined) await removeAll(disk, directory, [join(directory, truncationFileName)])
+  return recovered(survey, undefined, resyncedBytes, keptIn)
+}
+
+function recovered(
+  survey: Survey,
+  damage: Damage | undefined,
+  resyncedBytes: number,
+  keptIn: string | undefined,
+): Recovered {
   return {
+    damage,
     start: survey.start,
-    segments,
-    tail,
+    segments: survey.segments,
+    tail: survey.tail,
     epochStarts: survey.epochStarts,
     configurations: survey.configurations,
     report: {
-      segments: segments.length,
+      segments: survey.segments.length,
       scannedSegments: survey.scannedSegments,
       batches: survey.batches,
       records: survey.records,
       tornBytes: survey.truncateTo === undefined ? survey.tornBytes : 0,
       resyncedBytes,
       truncatedTo: survey.truncateTo,
-      discardedSegments: discarded.length,
-      mendedMarks: survey.damagedMarks.length,
+      discardedSegments: damage === undefined ? survey.discarded.length : 0,
+      mendedMarks: damage === undefined ? survey.damagedMarks.length : 0,
       owed: survey.owed,
       keptIn,
       clean: survey.clean,

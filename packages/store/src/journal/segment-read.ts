@@ -1,9 +1,9 @@
 import type { DiskFile } from '../io/disk.ts'
 import { lastIndexOf } from './batch.ts'
+import { corrupt, unknownFormat } from './damage.ts'
 import type { Segment } from './segment.ts'
 import { SegmentCursor } from './segment-cursor.ts'
 import type { SegmentItem } from './segment-item.ts'
-import { corrupt, unknownFormat } from './survey.ts'
 
 const leastViewBytes = 32 * 1024
 const mostViewBytes = 1024 * 1024
@@ -38,6 +38,13 @@ export async function readBatches(
   let needed = range.atLeastOne
   let readTo = fromIndex - 1
   while (readTo < upToIndex) {
+    const hole = segment.holes.length === 0 ? undefined : segment.holeAt(cursor.offset)
+    if (hole !== undefined) {
+      // What has been read is given; whoever asks for what comes next is told.
+      if (hole.marksEnd === undefined) break
+      cursor.skip(hole.marksEnd - cursor.offset)
+      continue
+    }
     const item = sound(await cursor.item((header) => lastIndexOf(header) < fromIndex), segment, cursor.offset)
     if (item.kind === 'batch' && lastIndexOf(item.header) >= fromIndex) {
       if (item.bytes > room && !needed) break

@@ -1,6 +1,7 @@
 import type { DiskFile } from '../io/disk.ts'
 import { type BatchHeader, lastIndexOf } from './batch.ts'
 import { Chain, type ChainFault } from './chain.ts'
+import { type Hole, holeAt, unknownFormat } from './damage.ts'
 import { type EndMark, endMarksIn } from './end-mark.ts'
 import type { Segment } from './segment.ts'
 import { SegmentCursor } from './segment-cursor.ts'
@@ -27,14 +28,15 @@ export interface ScanStop {
   readonly fault: ItemFault | ChainFault | 'enough'
 }
 
-/** Reads a segment from its start, checks that the batches in it follow each other, and enters them into its table. */
+/** Reads a segment from `from` on, where an item begins, checks that the batches in it follow each other, and enters them into its table. */
 export async function scanSegment(
   file: DiskFile,
   segment: Segment,
   chain: Chain,
   visitor: ScanVisitor,
+  from: number = 0,
 ): Promise<ScanStop> {
-  const cursor = new SegmentCursor(file, segment.capacity, 0, viewBytes)
+  const cursor = new SegmentCursor(file, segment.capacity, from, viewBytes)
   for (;;) {
     const offset = cursor.offset
     if (visitor.enough?.()) return { offset, fault: 'enough' }
@@ -60,6 +62,66 @@ export async function scanSegment(
     }
     cursor.skip(item.bytes)
   }
+}
+
+/**
+ * Reads a segment whose last record is known to its end, whatever is damaged in it, and notes the holes.
+ *
+ * @throws StoreError `STORE_UNKNOWN_FORMAT`.
+ */
+export async function scanWithHoles(
+  file: DiskFile,
+  segment: Segment,
+  chain: Chain,
+  lastIndex: number,
+): Promise<void> {
+  segment.holes = []
+  const note = (hole: Hole): void => void segment.holes.push(hole)
+  const visitor: ScanVisitor = {
+    damagedMarks: (offset, bytes) =>
+      note({
+        fromIndex: chain.nextIndex,
+        toIndex: chain.nextIndex - 1,
+        file: segment.path,
+        offset,
+        endOffset: offset + bytes,
+      }),
+    enough: () => chain.nextIndex > lastIndex,
+  }
+  for (let from = 0; ; ) {
+    const stop = await scanSegment(file, segment, chain, visitor, from)
+    if (stop.fault === 'version') throw unknownFormat(segment.path)
+    if (stop.fault === 'enough') return
+    const hole = await holeAt(file, segment, chain, stop, lastIndex, false)
+    note(hole)
+    if (hole.endOffset === Number.POSITIVE_INFINITY) return
+    from = hole.endOffset
+  }
+}
+
+/**
+ * Checks what stands in a segment from `offset` on, where an item begins, up to record `lastIndex`.
+ *
+ * @returns How far it came: to `lastIndex`, through `maxBytes`, or to damage.
+ */
+export async function checkPiece(
+  file: DiskFile,
+  segment: Segment,
+  chain: Chain,
+  offset: number,
+  lastIndex: number,
+  maxBytes: number,
+): Promise<{ readonly offset: number; readonly ended: 'segment' | 'piece' | 'damage' }> {
+  const fileBytes = segment.scanned ? segment.endOffset : segment.capacity
+  const cursor = new SegmentCursor(file, fileBytes, offset, Math.min(maxBytes, viewBytes))
+  while (chain.nextIndex <= lastIndex) {
+    if (cursor.offset - offset >= maxBytes) return { offset: cursor.offset, ended: 'piece' }
+    const item = await cursor.item()
+    if (item.kind === 'fault' || (item.kind === 'batch' && chain.accept(item.header) !== undefined))
+      return { offset: cursor.offset, ended: 'damage' }
+    cursor.skip(item.bytes)
+  }
+  return { offset: cursor.offset, ended: 'segment' }
 }
 
 /**

@@ -154,6 +154,38 @@ export class SegmentSet {
     }
   }
 
+  /** Writes into any segment, in a place where nothing sound is, and syncs it. */
+  async writeOver(segment: Segment, bytes: Uint8Array, offset: number): Promise<void> {
+    const write = async (): Promise<void> => {
+      const file = await this.#disk.open(segment.path, 'write')
+      try {
+        await file.write([bytes], offset)
+        await file.sync()
+      } finally {
+        await file.close()
+      }
+    }
+    await orDiskFailed('write', segment.path, write())
+  }
+
+  /** Makes the file of a segment that is missing. */
+  async restore(segment: Segment, capacity: number): Promise<void> {
+    const temporary = join(this.#directory, newSegmentName)
+    await this.#allocate(temporary, capacity)
+    await orDiskFailed('rename', temporary, this.#disk.rename(temporary, segment.path))
+    await orDiskFailed('sync', this.#directory, this.#disk.syncDirectory(this.#directory))
+    segment.capacity = capacity
+  }
+
+  /** A segment that is missing, for what `segment` has no room for: records `firstIndex` to `lastIndex`. */
+  insert(segment: Segment, firstIndex: number, lastIndex: number): Segment {
+    const made = new Segment(segmentPath(this.#directory, firstIndex), firstIndex, 0)
+    made.lastIndex = lastIndex
+    segment.lastIndex = firstIndex - 1
+    this.#segments.splice(this.#segments.indexOf(segment) + 1, 0, made)
+    return made
+  }
+
   async close(): Promise<void> {
     await this.#spare
     for (const segment of [...this.#readers.keys()]) this.#retire(segment)

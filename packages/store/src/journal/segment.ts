@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { costsNothing, type Hole } from './damage.ts'
 
 /** Least distance in bytes between two entries of a segment's table: what a lookup reads on top of what it wants. */
 const entryDistanceBytes = 16 * 1024
@@ -27,8 +28,8 @@ export function segmentPath(directory: string, firstIndex: number): string {
 export class Segment {
   readonly path: string
   readonly firstIndex: number
-  /** Size of the file, which is allocated before the first batch goes in. */
-  readonly capacity: number
+  /** Size of the file, which is allocated before the first batch goes in; 0 if it is missing. */
+  capacity: number
   /** Last record in it; `firstIndex - 1` while it is empty. */
   lastIndex: number
   /** Where the next item goes. */
@@ -39,6 +40,8 @@ export class Segment {
   scanned = true
   /** Its file is being removed, or gone: nobody may open it any more. */
   removed = false
+  /** What is damaged in it, in order. */
+  holes: Hole[] = []
   #indices: number[] = []
   #offsets: number[] = []
 
@@ -66,7 +69,27 @@ export class Segment {
       if ((this.#indices[middle] ?? 0) <= index) low = middle + 1
       else high = middle
     }
-    return low === 0 ? 0 : (this.#offsets[low - 1] ?? 0)
+    let offset = low === 0 ? 0 : (this.#offsets[low - 1] ?? 0)
+    for (const hole of this.holes) if (hole.toIndex < index) offset = Math.max(offset, hole.endOffset)
+    return offset
+  }
+
+  /** The hole that record `index` is in. */
+  holeWith(index: number): Hole | undefined {
+    return this.holes.find((hole) => hole.fromIndex <= index && index <= hole.toIndex)
+  }
+
+  /** The hole that begins at `offset`, and whose end is `undefined` if records are in it. */
+  holeAt(offset: number): { readonly marksEnd: number | undefined } | undefined {
+    const hole = this.holes.find((each) => each.offset === offset)
+    return hole && { marksEnd: costsNothing(hole) ? hole.endOffset : undefined }
+  }
+
+  /** What stands between these offsets is written anew: batches move. */
+  forget(fromOffset: number, toOffset: number): void {
+    const kept = this.#offsets.map((offset) => offset < fromOffset || offset >= toOffset)
+    this.#indices = this.#indices.filter((_, place) => kept[place])
+    this.#offsets = this.#offsets.filter((_, place) => kept[place])
   }
 
   /** Items now reach to `endOffset`, the last record being `lastIndex`. */
@@ -81,6 +104,7 @@ export class Segment {
     this.lastIndex = lastIndex
     this.endOffset = endOffset
     this.dirtyEndOffset = endOffset
+    this.holes = this.holes.filter((hole) => hole.offset < endOffset)
     while ((this.#offsets.at(-1) ?? -1) >= endOffset) {
       this.#offsets.pop()
       this.#indices.pop()

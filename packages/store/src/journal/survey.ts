@@ -3,10 +3,18 @@ import { StoreError } from '../errors.ts'
 import type { Disk, DiskFile } from '../io/disk.ts'
 import { type BatchHeader, lastIndexOf } from './batch.ts'
 import { Chain } from './chain.ts'
+import { corrupt, costsNothing, type Damage, holeAt, unknownFormat, withoutRoom } from './damage.ts'
 import { orDiskFailed } from './disk-failure.ts'
 import type { EpochStart, LogStart } from './log.ts'
 import { firstIndexOfName, Segment, segmentPath } from './segment.ts'
-import { firstHeader, type ScanStop, scanSegment, surveyRest } from './segment-scan.ts'
+import {
+  firstHeader,
+  type ScanStop,
+  type ScanVisitor,
+  scanSegment,
+  scanWithHoles,
+  surveyRest,
+} from './segment-scan.ts'
 import { decodeStartFile, epochBefore, readStartFile, startFileName, wholeLog } from './start-file.ts'
 import { syncMarkBytes } from './sync-mark.ts'
 import { Tail } from './tail.ts'
@@ -65,13 +73,31 @@ export class Survey {
   clean = false
   /** Up to here the log was durable, whatever its own marks prove. */
   #durableTo: number
+  readonly #tolerate: boolean
 
-  constructor(disk: Disk, directory: string, verifiedTo: number, epochStarts: readonly EpochStart[]) {
+  /** @param tolerate - What is damaged becomes holes, where otherwise it is thrown. */
+  constructor(
+    disk: Disk,
+    directory: string,
+    verifiedTo: number,
+    epochStarts: readonly EpochStart[],
+    tolerate: boolean = false,
+  ) {
     this.#disk = disk
     this.#directory = directory
     this.#verifiedTo = verifiedTo
     this.#durableTo = verifiedTo
+    this.#tolerate = tolerate
     this.epochStarts = epochStarts.filter((start) => start.index <= verifiedTo)
+  }
+
+  /** The first hole that costs records, if there is one. */
+  get damage(): Damage | undefined {
+    for (const { holes } of this.segments) {
+      const hole = holes.find((each) => !costsNothing(each))
+      if (hole !== undefined) return withoutRoom(hole)
+    }
+    return undefined
   }
 
   /** @throws StoreError `STORE_CORRUPT`, `STORE_UNKNOWN_FORMAT`, `STORE_DISK_FAILED`. */
@@ -81,27 +107,49 @@ export class Survey {
     await this.#findSegments()
     const { firstIndex } = this.start
     const first = this.segments[0]
-    if (first === undefined) {
-      if (this.#durableTo >= firstIndex || this.truncateTo !== undefined)
-        throw corrupt(this.#directory, 0, `no segments, although record ${this.#durableTo} was durable`)
+    if (first === undefined && this.#durableTo < firstIndex && this.truncateTo === undefined) {
       this.tail = new Tail(firstIndex - 1, epochBefore(this.start), 0, 0)
       this.tail.commit(this.start.replayTo)
       return
     }
-    if (first.firstIndex !== firstIndex)
-      throw corrupt(
-        first.path,
-        0,
-        `the first segment begins with record ${first.firstIndex}, the log with ${firstIndex}`,
-      )
+    if (first?.firstIndex !== firstIndex) this.#missing(first)
     const scanFrom = Math.max(
       0,
       this.segments.findLastIndex((segment) => segment.firstIndex <= this.#verifiedTo),
     )
-    for (const [place, segment] of this.segments.slice(0, scanFrom).entries())
-      await this.#withFile(segment.path, (file) => this.#checkFirst(file, segment, this.segments[place + 1]))
+    for (const [place, segment] of this.segments.slice(0, scanFrom).entries()) {
+      const next = this.segments[place + 1]
+      if (segment.capacity === 0 && segment.holes.length > 0) continue
+      await this.#withFile(segment.path, (file) => this.#checkFirst(file, segment, next))
+    }
     await this.#scanAll(this.segments.slice(scanFrom))
     this.tail.commit(Math.max(this.#verifiedTo, this.start.replayTo))
+  }
+
+  /** The log does not begin where it should: a segment that is not there takes the place of what is missing. */
+  #missing(first: Segment | undefined): void {
+    const { firstIndex } = this.start
+    const error =
+      first === undefined
+        ? corrupt(this.#directory, 0, `no segments, although record ${this.#durableTo} was durable`)
+        : corrupt(
+            first.path,
+            0,
+            `the first segment begins with record ${first.firstIndex}, the log with ${firstIndex}`,
+          )
+    if (!this.#tolerate || this.truncateTo !== undefined) throw error
+    const path = segmentPath(this.#directory, firstIndex)
+    const missing = new Segment(path, firstIndex, 0)
+    missing.lastIndex = first === undefined ? this.#durableTo : first.firstIndex - 1
+    const { lastIndex } = missing
+    missing.holes.push({
+      fromIndex: firstIndex,
+      toIndex: lastIndex,
+      file: path,
+      offset: 0,
+      endOffset: Number.POSITIVE_INFINITY,
+    })
+    this.segments.unshift(missing)
   }
 
   async #readStart(): Promise<void> {
@@ -156,13 +204,19 @@ export class Survey {
   async #checkFirst(file: DiskFile, segment: Segment, next: Segment | undefined): Promise<void> {
     const header = await firstHeader(file, segment)
     if (header === 'version') throw unknownFormat(segment.path)
+    const lastIndex = (next?.firstIndex ?? 0) - 1
+    if (this.#tolerate && (typeof header === 'string' || header.firstIndex !== segment.firstIndex)) {
+      await scanWithHoles(file, segment, new Chain(segment.firstIndex), lastIndex)
+      segment.lastIndex = lastIndex
+      return
+    }
     if (typeof header === 'string') throw corrupt(segment.path, 0, `its first batch is damaged (${header})`)
     if (header.firstIndex !== segment.firstIndex)
       throw corrupt(segment.path, 0, `begins with record ${header.firstIndex}`)
     this.#noteEpoch(header, segment, 0)
     segment.scanned = false
     segment.dirtyEndOffset = segment.capacity
-    segment.lastIndex = (next?.firstIndex ?? 0) - 1
+    segment.lastIndex = lastIndex
   }
 
   async #scanAll(segments: readonly Segment[]): Promise<void> {
@@ -170,21 +224,17 @@ export class Survey {
     const chain = new Chain(firstIndex, firstIndex === this.start.firstIndex ? epochBefore(this.start) : 0)
     this.tail = new Tail(firstIndex - 1, chain.epoch, 0, 0)
     for (const [place, segment] of segments.entries()) {
+      if (segment.capacity === 0 && segment.holes.length > 0) {
+        chain.skipTo(segment.lastIndex + 1)
+        continue
+      }
       this.scannedSegments++
       const next = segments[place + 1]
-      await this.#withFile(segment.path, async (file) => {
-        const stop = await this.#scan(file, segment, chain)
-        if (next === undefined) await this.#judgeEnd(file, segment, chain, stop)
-        else if (chain.nextIndex !== next.firstIndex)
-          throw corrupt(
-            segment.path,
-            stop.offset,
-            `${describe(stop)} where record ${chain.nextIndex} should be; the next segment begins with ${next.firstIndex}`,
-          )
-        else segment.dirtyEndOffset = segment.capacity
-      })
+      await this.#withFile(segment.path, (file) => this.#scanOne(file, segment, chain, next))
     }
-    if (this.batches === 0 && chain.nextIndex > this.start.firstIndex)
+    if (this.damage !== undefined)
+      this.tail = new Tail(chain.nextIndex - 1, chain.epoch, chain.checksum ?? 0, chain.timeMs)
+    else if (this.batches === 0 && chain.nextIndex > this.start.firstIndex)
       throw corrupt(
         segments[0]?.path ?? this.#directory,
         0,
@@ -192,9 +242,44 @@ export class Survey {
       )
   }
 
-  async #scan(file: DiskFile, segment: Segment, chain: Chain): Promise<ScanStop> {
+  /** Scans a segment to its end, from hole to hole. */
+  async #scanOne(file: DiskFile, segment: Segment, chain: Chain, next: Segment | undefined): Promise<void> {
+    for (let from = 0; ; ) {
+      const stop = await this.#scan(file, segment, chain, from)
+      const lost =
+        next === undefined
+          ? await this.#judgeEnd(file, segment, chain, stop)
+          : this.#judgeMiddle(segment, chain, stop, next)
+      if (lost === undefined) return
+      if (!this.#tolerate) throw lost.error
+      const hole = await holeAt(file, segment, chain, stop, lost.toIndex, next === undefined)
+      const bytes = hole.endOffset - hole.offset
+      if (costsNothing(hole) && bytes % syncMarkBytes === 0)
+        this.damagedMarks.push({ segment, offset: hole.offset, bytes, lastIndex: hole.toIndex })
+      else segment.holes.push(hole)
+      segment.lastIndex = Math.max(segment.lastIndex, hole.toIndex)
+      if (hole.endOffset === Number.POSITIVE_INFINITY) return
+      from = hole.endOffset
+    }
+  }
+
+  /** A segment that another follows was durable up to that. */
+  #judgeMiddle(segment: Segment, chain: Chain, stop: ScanStop, next: Segment): Lost | undefined {
+    segment.dirtyEndOffset = segment.capacity
+    if (chain.nextIndex === next.firstIndex) return undefined
+    const error = corrupt(
+      segment.path,
+      stop.offset,
+      `${describe(stop)} where record ${chain.nextIndex} should be; the next segment begins with ${next.firstIndex}`,
+    )
+    // Two segments for the same records: nothing tells which of them is the log's.
+    if (chain.nextIndex > next.firstIndex) throw error
+    return { toIndex: next.firstIndex - 1, error }
+  }
+
+  async #scan(file: DiskFile, segment: Segment, chain: Chain, from: number): Promise<ScanStop> {
     let lastMark = { offset: 0, durableIndex: -1 }
-    const stop = await scanSegment(file, segment, chain, {
+    const visitor: ScanVisitor = {
       batch: (header, offset) => {
         this.#noteEpoch(header, segment, offset)
         if (header.holdsConfiguration) this.configurations.push(header.firstIndex)
@@ -209,49 +294,40 @@ export class Survey {
         lastMark = { offset, durableIndex }
       },
       enough: () => chain.nextIndex - 1 === this.truncateTo,
-    })
-    switch (stop.fault) {
-      case 'version':
-        throw unknownFormat(segment.path)
-      case 'length':
-      case 'number':
-      case 'cut short': // Nothing is ever begun that does not fit into its file.
-      case 'file size':
-      case 'first index':
-      case 'checksum of the batch before':
-      case 'epoch':
-      case 'log time':
-        throw corrupt(segment.path, stop.offset, describe(stop))
-      default:
     }
+    const stop = await scanSegment(file, segment, chain, visitor, from)
+    if (stop.fault === 'version') throw unknownFormat(segment.path)
     this.unprovenOffset = lastMark.offset
     this.clean =
       lastMark.durableIndex >= chain.nextIndex - 1 && lastMark.offset + syncMarkBytes === segment.endOffset
     return stop
   }
 
-  /** Tells a torn tail from corruption at the end of the last segment. */
-  async #judgeEnd(file: DiskFile, segment: Segment, chain: Chain, stop: ScanStop): Promise<void> {
+  /** Tells a torn tail from corruption at the end of the last segment; returns what was durable and is lost. */
+  async #judgeEnd(file: DiskFile, segment: Segment, chain: Chain, stop: ScanStop): Promise<Lost | undefined> {
     const lastIndex = chain.nextIndex - 1
     const durableTo = Math.max(this.#durableTo, this.truncateTo ?? 0)
-    if (lastIndex < durableTo)
-      throw corrupt(
-        segment.path,
-        stop.offset,
-        `${describe(stop)} behind record ${lastIndex}, although ${durableTo} was durable`,
-      )
     const rest = await surveyRest(file, stop.offset, segment.capacity)
-    const verdict = this.truncateTo === undefined && judgeTail(lastIndex, rest, durableTo)
-    if (verdict && verdict.kind === 'proven')
-      throw corrupt(
-        segment.path,
-        stop.offset,
-        `${describe(stop)} behind record ${lastIndex}, although ${verdict.durableTo} was durable`,
+    const verdict = judgeTail(lastIndex, rest, durableTo)
+    const lost = (toIndex: number, why: string): Lost => {
+      const what = `${describe(stop)} behind record ${lastIndex}${why}`
+      return { toIndex, error: corrupt(segment.path, stop.offset, what) }
+    }
+    if (lastIndex < durableTo)
+      return lost(
+        verdict.kind === 'proven' ? verdict.durableTo : durableTo,
+        `, although ${durableTo} was durable`,
       )
-    if (verdict && verdict.kind === 'doubtful') this.owed = verdict.owed
+    if (this.truncateTo === undefined) {
+      if (verdict.kind === 'proven')
+        return lost(verdict.durableTo, `, although ${verdict.durableTo} was durable`)
+      if (neverTorn.has(stop.fault)) throw lost(lastIndex, '').error
+      if (verdict.kind === 'doubtful') this.owed = verdict.owed
+    }
     segment.dirtyEndOffset = rest.dirtyEndOffset
     this.tornBytes = rest.dirtyEndOffset - stop.offset
     this.clean &&= this.tornBytes === 0 && this.truncateTo === undefined
+    return undefined
   }
 
   #noteEpoch(header: BatchHeader, segment: Segment, offset: number): void {
@@ -280,15 +356,25 @@ export class Survey {
   }
 }
 
+/** A torn write leaves no sound header of such content, so these are corruption wherever they are. */
+const neverTorn: ReadonlySet<string> = new Set([
+  'length',
+  'number',
+  // Nothing is ever begun that does not fit into its file.
+  'cut short',
+  'file size',
+  'first index',
+  'checksum of the batch before',
+  'epoch',
+  'log time',
+])
+
+/** Records up to `toIndex` were durable and are not there. */
+interface Lost {
+  readonly toIndex: number
+  readonly error: StoreError
+}
+
 function describe(stop: ScanStop): string {
   return stop.fault === 'end' ? 'nothing' : `damage (${stop.fault})`
-}
-
-/** Bytes that were once durable are damaged or gone. */
-export function corrupt(file: string, offset: number, what: string): StoreError {
-  return new StoreError({ code: 'STORE_CORRUPT', file, offset }, `${file} at ${offset}: ${what}`)
-}
-
-export function unknownFormat(file: string): StoreError {
-  return new StoreError({ code: 'STORE_UNKNOWN_FORMAT', file }, `${file} was written by a newer version`)
 }

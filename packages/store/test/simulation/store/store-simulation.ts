@@ -1004,7 +1004,7 @@ class StoreSimulation {
       node.disk.exit()
     }
     for (const node of this.#nodes) {
-      const listener = { written: () => {}, durable: () => {}, failed: () => {} }
+      const listener = { written: () => {}, durable: () => {}, damaged: () => {}, failed: () => {} }
       const options = {
         disk: node.disk,
         directory: `${directory}/journal`,

@@ -60,7 +60,7 @@ test('journal walk: a log that begins later is whole, and its first segment must
 test('journal walk: judges any flipped bit as recovery does (S27)', async () => {
   const random = new SeededRandom(27)
   const seen = { corrupt: 0, torn: 0, sound: 0 }
-  for (let round = 0; round < 400; round++) {
+  for (let round = 0; round < 250; round++) {
     const disk = await written(round)
     const paths = disk.paths().filter((path) => path.endsWith('.log'))
     const path = paths[Math.floor(random.fraction() * paths.length)] ?? ''

@@ -1,5 +1,6 @@
 import { buildBatch, SeededRandom, VirtualDisk } from '@levelmq/testkit'
 import { decodeBatchHeader, lastIndexOf } from '../../../src/journal/batch.ts'
+import type { Damage } from '../../../src/journal/damage.ts'
 import {
   type Journal,
   type JournalOptions,
@@ -15,6 +16,7 @@ export class Ear implements LogListener {
   readonly writtenIndices: number[] = []
   readonly durableIndices: number[] = []
   readonly failures: Error[] = []
+  readonly damages: Damage[] = []
   #waiting: { readonly index: number; readonly done: () => void }[] = []
   #failureHeard: (() => void) | undefined
 
@@ -26,6 +28,10 @@ export class Ear implements LogListener {
     this.durableIndices.push(index)
     for (const one of this.#waiting) if (one.index <= index) one.done()
     this.#waiting = this.#waiting.filter((one) => one.index > index)
+  }
+
+  damaged(damage: Damage): void {
+    this.damages.push(damage)
   }
 
   failed(error: Error): void {

@@ -65,6 +65,7 @@ describe('journal: group commit', () => {
         pending.push(log.pendingBytes)
         ear.durable(index)
       },
+      damaged: () => undefined,
       failed: (error: Error) => ear.failed(error),
     }
     const { log } = await open(disk, { listener })
@@ -176,9 +177,12 @@ describe('journal: segments', () => {
     expect(report.scannedSegments).toBe(1)
     expect(await log.read(1, 1e9)).toEqual(Buffer.concat(batches.map((batch) => batch.bytes)))
     await log.close()
-    disk.flipBit(segmentOne, 1000 * 8)
+    disk.flipBit(segmentOne, 900 * 8)
     const damaged = await open(disk, options)
-    await expect(damaged.log.read(1, 1e9)).rejects.toMatchObject({ code: 'STORE_CORRUPT' })
+    const intact = Buffer.concat(batches.slice(0, 3).map((batch) => batch.bytes))
+    expect(await damaged.log.read(1, 1e9)).toEqual(intact)
+    await expect(damaged.log.read(4, 1e9)).rejects.toMatchObject({ code: 'STORE_CORRUPT' })
+    expect(damaged.ear.damages).toMatchObject([{ fromIndex: 4, toIndex: 4 }])
     expect(await damaged.log.batchWith(100)).toEqual(batches[99]?.bytes)
   })
 
