@@ -594,6 +594,7 @@ export class ReplicatedStore implements MessageStore {
       masterNodeId: core?.leader,
       serving: this.#mastership !== undefined,
       reachableVoters: core?.reachableVoters ?? 0,
+      voters: core?.voters ?? [],
       quorum: core?.quorum ?? Math.floor(this.#settings.replicas / 2) + 1,
     }
   }

@@ -200,11 +200,12 @@ async function clustersIn(
   at: readonly number[],
 ): Promise<StoreDirectory['configurations']> {
   const found: { readonly index: number; readonly cluster: Cluster }[] = []
-  const { configuration } = index
+  // Taken together: while batches are read below, the applier goes on.
+  const { configuration, appliedIndex } = index
   if (configuration !== undefined)
     found.push({ index: configuration.index, cluster: readConfiguration(configuration.json) })
   for (const firstIndex of at) {
-    if (firstIndex <= index.appliedIndex || firstIndex > journal.lastIndex) continue
+    if (firstIndex <= appliedIndex || firstIndex > journal.lastIndex) continue
     const batch = await journal.batchWith(firstIndex)
     const header = decodeBatchHeader(batch, 0)
     const said = typeof header === 'string' ? undefined : configurationIn(batch, 0, header)

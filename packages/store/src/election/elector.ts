@@ -1,3 +1,4 @@
+import type { Voter } from '../store-identity.ts'
 import type { ZooKeeperStatus } from '../store-status.ts'
 
 /** Why a node stands for election; shown in the status and in logs. */
@@ -20,6 +21,8 @@ export interface ElectionFacts {
   readonly serving: boolean
   /** Voters that this node is connected to, itself included. */
   readonly reachableVoters: number
+  /** By the own log, which one of them may not have read yet. @defaultValue what each says of itself */
+  readonly voters?: readonly Voter[]
   readonly quorum: number
 }
 

@@ -59,7 +59,12 @@ export class Ballot {
 
     const founded = facts.clusterUuid !== undefined
     this.needed = facts.quorum
-    this.counted = founded ? this.members.filter(({ voter }) => voter).length : this.members.length
+    const isVoter = (member: Member) =>
+      member.voter ||
+      facts.voters?.some(
+        ({ nodeId, storeUuid }) => nodeId === member.nodeId && storeUuid === member.storeUuid,
+      )
+    this.counted = founded ? this.members.filter(isVoter).length : this.members.length
     // Besides the voters of a cluster, any number of stores may learn.
     if (!founded && this.members.length > replicas) {
       warnings.push(`${this.members.length} members of "${profile.group}" for replicas: ${replicas}`)

@@ -3,6 +3,7 @@ import {
   VirtualZooKeeper,
 } from '../../../../testkit/src/virtual-coordination.ts'
 import { VirtualDisk } from '../../../../testkit/src/virtual-disk.ts'
+import { readConfiguration } from '../../../src/configuration-record.ts'
 import type { Elector, ElectorHost } from '../../../src/election/elector.ts'
 import { RaftElector } from '../../../src/election/raft/elector.ts'
 import { ZooKeeperElector } from '../../../src/election/zookeeper/elector.ts'
@@ -12,6 +13,7 @@ import { lastIndexOf } from '../../../src/journal/batch.ts'
 import { openJournal } from '../../../src/journal/journal.ts'
 import { ReplicatedStore } from '../../../src/replicated-store.ts'
 import { levelDbSettings, replicatedSettings, type StoreSettings } from '../../../src/settings.ts'
+import type { Voter } from '../../../src/store-identity.ts'
 import { CommittedLog, Violation } from './committed-log.ts'
 import { damageJournal } from './damage.ts'
 import { drawScenario, type Scenario } from './faults.ts'
@@ -87,6 +89,10 @@ interface SimulatedNode {
   saved: SavedIndex
   /** A voter whose store is lost or damaged: it may fail, and no longer counts. */
   damaged: boolean
+  /** Its disk is another one than when it was last a voter. */
+  replaced: boolean
+  /** Something on its disk has gone bad. */
+  rotten: boolean
   process: SimulatedProcess | undefined
   processDisk: ProcessDisk | undefined
   store: ReplicatedStore | undefined
@@ -97,8 +103,8 @@ interface SimulatedNode {
   opened: boolean
   /** Last record that was durable here when the last process ended. */
   durableIndex: number
-  /** Last record that may have become durable here until then. */
-  lastIndex: number
+  /** Of the store that is on its disk now; empty until one has been opened. */
+  storeUuid: string
 }
 
 class StoreSimulation {
@@ -123,6 +129,10 @@ class StoreSimulation {
   /** Of the masters that see no majority of the others: since when. */
   readonly #alone = new Map<SimulatedBroker, number>()
   #lookMs = 0
+  #voters: readonly Voter[] = []
+  #configuredAt = 0
+  /** By store: its last record when it was last seen. */
+  readonly #held = new Map<string, number>()
   /** A majority of the disks has held the log up to here. */
   #majorityIndex = 0
 
@@ -148,6 +158,8 @@ class StoreSimulation {
         disk: new VirtualDisk(dice.fork()),
         saved: { batches: [], damaged: false },
         damaged: false,
+        replaced: false,
+        rotten: false,
         process: undefined,
         processDisk: undefined,
         store: undefined,
@@ -157,7 +169,7 @@ class StoreSimulation {
         electorHost: undefined,
         opened: false,
         durableIndex: 0,
-        lastIndex: 0,
+        storeUuid: '',
       })
     }
     this.#world = {
@@ -401,6 +413,7 @@ class StoreSimulation {
             if (!process.alive) return
             this.#observe(() => {
               this.#log.applies(node.name, header, bytes)
+              this.#configured()
               this.#checkCommitted(node, lastIndexOf(header))
             })
           })
@@ -415,6 +428,7 @@ class StoreSimulation {
       () => {
         if (!process.alive) return
         node.opened = true
+        node.storeUuid = store.status().storeUuid
         this.#checkReopened(node)
         this.#scheduler.note(`${node.name} is open`)
       },
@@ -522,16 +536,20 @@ class StoreSimulation {
   #replaceDisk(node: SimulatedNode): void {
     this.#scheduler.note(`${node.name} gets an empty disk`)
     node.disk = new VirtualDisk(this.#dice.fork())
-    Object.assign(node, { saved: { batches: [], damaged: false }, durableIndex: 0 })
+    Object.assign(node, {
+      saved: { batches: [], damaged: false },
+      durableIndex: 0,
+      storeUuid: '',
+      replaced: true,
+      rotten: false,
+    })
   }
 
   #rememberEnd(node: SimulatedNode): void {
     if (!node.opened || node.store === undefined) return
     const { durableIndex, position } = node.store.status()
-    Object.assign(node, {
-      durableIndex,
-      lastIndex: Math.max(position.index, node.damaged ? node.lastIndex : 0),
-    })
+    node.durableIndex = durableIndex
+    this.#held.set(node.storeUuid, position.index)
   }
 
   #restart(node: SimulatedNode): void {
@@ -812,6 +830,7 @@ class StoreSimulation {
   #damage(dice: Dice, node: SimulatedNode): void {
     const { disk, name } = node
     if (disk.paths().length === 0 || !this.#mayLose(node)) return
+    node.rotten = true
     const promise = `${directory}/promise`
     if (dice.chance(0.2) && disk.paths().includes(promise)) {
       // It has two copies, of which one may go bad.
@@ -922,16 +941,33 @@ class StoreSimulation {
   /** S6: what anyone takes for committed is on a majority of the disks. */
   #checkCommitted(node: SimulatedNode, index: number): void {
     if (index <= this.#majorityIndex) return
-    const held = this.#nodes.map((each) => this.#heldBy(each)).sort((left, right) => right - left)
-    this.#majorityIndex = held[Math.floor(held.length / 2)] ?? 0
+    const held = this.#voters.map(({ storeUuid }) => this.#heldBy(storeUuid))
+    held.sort((left, right) => right - left)
+    // Of an even number a voter may be about to go, by a configuration that is not committed yet.
+    this.#majorityIndex = held[Math.ceil((held.length + 1) / 2) - 1] ?? 0
+    if (held.length % 2 === 0) this.#majorityIndex = held[held.length / 2 - 1] ?? 0
     if (index > this.#majorityIndex)
       throw new Violation(`S6: ${node.name} takes ${index} for committed; the disks hold ${held}`)
   }
 
-  #heldBy(node: SimulatedNode): number {
-    if (!node.opened || node.store === undefined) return node.lastIndex
-    // What was lost here had counted before.
-    return Math.max(node.store.status().durableIndex, node.damaged ? node.lastIndex : 0)
+  /** What a store has on its disk, or had when it was last seen. */
+  #heldBy(storeUuid: string): number {
+    const node = this.#nodes.find((each) => each.storeUuid === storeUuid && each.opened)
+    return node?.store?.status().durableIndex ?? this.#held.get(storeUuid) ?? 0
+  }
+
+  /** Takes note of who votes; a store that took the place of a lost one makes its node whole again. */
+  #configured(): void {
+    const { configuration } = this.#log.index
+    if (configuration === undefined || configuration.index === this.#configuredAt) return
+    this.#configuredAt = configuration.index
+    this.#voters = readConfiguration(configuration.json).voters
+    for (const node of this.#nodes) {
+      if (!node.replaced || !this.#voters.some(({ storeUuid }) => storeUuid === node.storeUuid)) continue
+      this.#scheduler.note(`${node.name} is a voter again`)
+      Object.assign(node, { replaced: false, damaged: node.rotten })
+      if (!node.rotten) this.#losses--
+    }
   }
 
   /** S27: a store that has lost what was durable says so, and does not open as if it were whole. */
@@ -959,12 +995,13 @@ class StoreSimulation {
   #equal(): boolean {
     const { lastIndex } = this.#log
     return this.#nodes.every(
-      ({ store, index, opened, broker }) =>
+      ({ store, index, opened, broker, storeUuid }) =>
         opened &&
         broker?.waiting === 0 &&
         index?.appliedIndex === lastIndex &&
         store?.status().position.index === lastIndex &&
-        store.status().durableIndex === lastIndex,
+        store.status().durableIndex === lastIndex &&
+        this.#voters.some((voter) => voter.storeUuid === storeUuid),
     )
   }
 
