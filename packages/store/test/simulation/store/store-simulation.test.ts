@@ -9,12 +9,20 @@ const freshMs = 8_000
  * Seeds that failed once, with the cause. A seed stands for its run only as long as the simulation draws the same
  * numbers in the same order; the rules themselves have tests of their own.
  */
-const failedOnce: readonly (readonly [seed: number, cause: string, flavour?: FlavourName])[] = [
-  [231, 'a read that failed during a truncation ended the process by an unhandled rejection'],
-  [235, 'a failed spare had the journal start a segment behind a part that was not synced'],
-  [28, 'ZooKeeper was asked who votes, and a voter that had not read of it did not know', 'wipes'],
-  [75, 'a configuration was missed while the applier went over it at start', 'wipes'],
-  [602, 'the very first write of the promise, torn, kept the store from opening for good'],
+const failedOnce: readonly {
+  readonly seed: number
+  readonly cause: string
+  readonly flavour?: FlavourName
+}[] = [
+  { seed: 231, cause: 'a read that failed during a truncation ended the process by an unhandled rejection' },
+  { seed: 235, cause: 'a failed spare had the journal start a segment behind a part that was not synced' },
+  {
+    seed: 28,
+    cause: 'ZooKeeper was asked who votes, and a voter that had not read of it did not know',
+    flavour: 'wipes',
+  },
+  { seed: 75, cause: 'a configuration was missed while the applier went over it at start', flavour: 'wipes' },
+  { seed: 602, cause: 'the very first write of the promise, torn, kept the store from opening for good' },
 ]
 
 describe('simulation of whole stores', () => {
@@ -25,13 +33,9 @@ describe('simulation of whole stores', () => {
     }
   }, 30_000)
 
-  test.each(failedOnce)(
-    'seed %i: %s',
-    async (seed, _cause, flavour) => {
-      await simulateStores({ seed, ...flavoured(flavour) })
-    },
-    30_000,
-  )
+  test.for(failedOnce)('seed $seed: $cause', { timeout: 30_000 }, async ({ seed, flavour }) => {
+    await simulateStores({ seed, ...flavoured(flavour) })
+  })
 
   test('seed 292, five voters and many losses: a blank promise file whose length was lost is no damage', async () => {
     const losses = { wipes: 0.6, damage: 1, kills: 1, restarts: 1 }
