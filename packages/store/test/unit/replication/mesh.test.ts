@@ -43,9 +43,15 @@ describe('mesh', () => {
   function gossip(...members: Node[]): void {
     for (const from of members) {
       const told = from.mesh.known()
-      for (const to of members)
-        if (from.up.includes(to.identity.nodeId)) to.mesh.heard(from.identity.nodeId, told)
+      from.mesh.broadcast([encodeJsonFrame(FrameType.info, {})])
+      for (const to of members) if (isLinked(from, to)) to.mesh.heard(from.identity.nodeId, told)
     }
+  }
+
+  function isLinked(one: Node, other: Node): boolean {
+    const sees = (node: Node, { identity }: Node): boolean =>
+      node.mesh.peers().some((peer) => peer.connected && peer.identity?.bootId === identity.bootId)
+    return sees(one, other) && sees(other, one)
   }
 
   function all(...members: Node[]): void {
@@ -121,7 +127,7 @@ describe('mesh', () => {
     all(one, two)
     await clock.run(100)
     // As after a loss of power: nothing comes from it any more, and nothing arrives.
-    one.network.freeze()
+    await one.network.freeze()
     const again = new Node(1001, { bootId: 'boot-1001-b' }, network, clock)
     nodes.push(again)
     again.mesh.setPeers(['h:1002'])
@@ -443,6 +449,75 @@ describe('mesh', () => {
     }
   })
 
+  test.each(Array.from({ length: 12 }, (_, seed) => seed))(
+    'T8: restarts, losses of power and copies in any order: one process for each node, and one link for each pair at the end (seed %i)',
+    async (seed) => {
+      const random = new SeededRandom(1000 + seed)
+      const draw = (count: number): number => Math.floor(random.fraction() * count)
+      const ports = [1001, 1002, 1003, 1004].slice(0, 3 + draw(2))
+      const alive = new Map<number, Node>()
+      const copies: Node[] = []
+      let boots = 0
+      const boot = async (port: number, of = port): Promise<Node> => {
+        const identity = { nodeId: `node-${of}`, storeUuid: `store-${of}`, name: `b-${of}` }
+        const bootId = `boot-${String(1000 + ++boots)}`
+        const node = new Node(port, { ...identity, bootId }, network, clock)
+        nodes.push(node)
+        await node.mesh.listen()
+        // Not everybody is told of everybody; the first one is told of by all.
+        node.mesh.setPeers(
+          ports.filter((each) => each === ports[0] || draw(2) === 0).map((each) => `h:${each}`),
+        )
+        return node
+      }
+      const passed = async (ms: number): Promise<void> => {
+        for (let spent = 0; spent < ms; spent += 50) {
+          await clock.run(50)
+          const running = [...alive.values(), ...copies]
+          if (clock.monotonicMs() % 500 < 50) gossip(...running)
+          for (const node of running) {
+            node.mesh.tick(clock.monotonicMs())
+            const connected = node.mesh.peers().filter((peer) => peer.connected)
+            const unique = (facts: unknown[]): void => expect(new Set(facts).size).toBe(facts.length)
+            unique(connected.map(({ identity }) => identity?.nodeId))
+            unique(connected.map(({ identity }) => identity?.storeUuid))
+            unique(connected.map(({ address }) => address))
+          }
+        }
+      }
+      for (const port of ports) alive.set(port, await boot(port))
+      for (let turn = 0; turn < 25; turn++) {
+        await passed(50 * draw(40))
+        const port = ports[draw(ports.length)] as number
+        const node = alive.get(port) as Node
+        const action = draw(4)
+        if (action === 0 && copies.length === 0) copies.push(await boot(1000 + 9 * draw(2), port))
+        else if (action === 1 && copies.length > 0) await copies.pop()?.mesh.close()
+        else if (action < 3) {
+          await node.mesh.close()
+          alive.set(port, await boot(port))
+        } else {
+          await node.network.freeze()
+          alive.set(port, await boot(port))
+        }
+      }
+      for (const copy of copies.splice(0)) await copy.mesh.close()
+      await passed(10_000)
+      const all = [...alive.values()]
+      for (const node of all) {
+        const connected = node.mesh.peers().filter((peer) => peer.connected)
+        const others = all.filter((each) => each !== node).map(({ identity }) => identity.bootId)
+        expect(connected.map(({ identity }) => identity?.bootId).sort()).toEqual(others.sort())
+        expect(
+          node.mesh
+            .peers()
+            .filter(({ refused }) => refused)
+            .map(({ reason }) => reason),
+        ).toEqual([])
+      }
+    },
+  )
+
   test('strangers: garbage ends its own connection only, with a line in the log', async () => {
     const [one, two] = [await started(1001), await started(1002)]
     all(one, two)
@@ -668,17 +743,29 @@ class Node {
 class FreezingNetwork implements Network {
   readonly #network: VirtualNetwork
   #frozen = false
+  #listener: Listener | undefined
 
   constructor(network: VirtualNetwork) {
     this.#network = network
   }
 
-  freeze(): void {
+  async freeze(): Promise<void> {
     this.#frozen = true
+    await this.#listener?.close()
   }
 
-  listen(bind: Address, accept: (connection: Connection) => void): Promise<Listener> {
-    return this.#network.listen(bind, (connection) => accept(this.#freezing(connection)))
+  async listen(bind: Address, accept: (connection: Connection) => void): Promise<Listener> {
+    const listener = await this.#network.listen(bind, (connection) => accept(this.#freezing(connection)))
+    let open = true
+    this.#listener = {
+      address: listener.address,
+      close: async () => {
+        // Its successor may listen there by then.
+        if (open) await listener.close()
+        open = false
+      },
+    }
+    return this.#listener
   }
 
   async connect(to: Address): Promise<Connection> {
