@@ -2,13 +2,26 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { levelmq } from './child-process.ts'
-import { type Cluster, withCluster } from './cluster-fixture.ts'
+import { type BrokerConfiguration, type Cluster, withCluster } from './cluster-fixture.ts'
 import { waitFor } from './wait-for.ts'
 
 /** A `levelmq` command that is given all management addresses of the cluster. */
 function admin(cluster: Cluster, ...args: string[]) {
   const urls = cluster.numbers().map((n) => `http://127.0.0.1:${cluster.managementPort(n)}`)
   return levelmq([...args, '--url', urls.join(',')])
+}
+
+interface Member {
+  readonly name: string
+  readonly role: string
+  readonly connected: boolean
+  readonly lag: number
+  readonly levels: unknown
+}
+
+async function membersOf(cluster: Cluster): Promise<Member[]> {
+  const { stdout } = await admin(cluster, 'members', '--json')
+  return (JSON.parse(stdout) as { members: Member[] }).members
 }
 
 async function consumeAll(cluster: Cluster, queue: string): Promise<string[]> {
@@ -69,8 +82,7 @@ test('S25: with the majority lost, one store goes on after it was told to, with 
       cluster.start(n)
     }
     await waitFor('three voters', async () => {
-      const { stdout } = await admin(cluster, 'members', '--json')
-      const { members } = JSON.parse(stdout) as { members: { role: string; connected: boolean }[] }
+      const members = await membersOf(cluster)
       return members.filter(({ role, connected }) => role === 'voter' && connected).length === 3
     })
     await cluster.waitForService()
@@ -103,18 +115,45 @@ test('S37: a backup of a running cluster is restored as a store that serves alon
   })
 })
 
+test('S35: a broker at another address takes the place of one that goes, while messages are sent', async () => {
+  const founders = [1, 2, 3]
+  const configure = (configuration: BrokerConfiguration, n: number) => {
+    const store = configuration.persistenceAdapter.replicatedLevelDB
+    const peers = store.peers as string[]
+    Object.assign(store, { replicas: 3, peers: n === 4 ? peers.slice(1) : peers.slice(0, 3) })
+  }
+  await withCluster({ size: 4, start: founders, configure }, async (cluster) => {
+    const master = await cluster.waitForService()
+    const producer = await cluster.connect(master)
+    await producer.produce('orders', ['a', 'b'])
+    cluster.start(4)
+    await waitFor('the newcomer to be a learner that is level', async () => {
+      const members = await membersOf(cluster)
+      return members.some(({ name, role, lag }) => name === 'broker-4' && role === 'learner' && lag === 0)
+    })
+    const added = await admin(cluster, 'members', 'add', 'broker-4')
+    expect(added.code, added.stderr).toBe(0)
+    await producer.produce('orders', ['c'])
+    const removed = await admin(cluster, 'members', 'remove', `broker-${master}`)
+    expect(removed.code, removed.stderr).toBe(0)
+    await cluster.kill(master, 'SIGTERM')
+    const successor = await cluster.waitForService()
+    expect(successor).not.toBe(master)
+    const voters = (await membersOf(cluster)).filter(({ role }) => role === 'voter')
+    const left = [...founders.filter((n) => n !== master), 4]
+    expect(voters.map(({ name }) => name).sort()).toEqual(left.map((n) => `broker-${n}`))
+    expect((await cluster.status(successor)).quorum).toEqual({ needed: 2, present: 3 })
+    expect(await consumeAll(cluster, 'orders')).toEqual(['a', 'b', 'c'])
+  })
+})
+
 test('members: every broker is shown as a voter, with its position and levels', async () => {
   await withCluster({}, async (cluster) => {
     await cluster.waitForService()
-    const { members, changeUnderWay } = await waitFor('lags of 0', async () => {
-      const { stdout } = await admin(cluster, 'members', '--json')
-      const report = JSON.parse(stdout) as {
-        changeUnderWay: boolean
-        members: { name: string; role: string; lag: number; connected: boolean; levels: unknown }[]
-      }
-      return report.members.every(({ lag }) => lag === 0) ? report : undefined
+    const members = await waitFor('lags of 0', async () => {
+      const found = await membersOf(cluster)
+      return found.every(({ lag }) => lag === 0) ? found : undefined
     })
-    expect(changeUnderWay).toBe(false)
     expect(members.map(({ name, role, connected }) => [name, role, connected]).sort()).toEqual([
       ['broker-1', 'voter', true],
       ['broker-2', 'voter', true],

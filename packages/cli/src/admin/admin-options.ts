@@ -14,7 +14,7 @@ export interface AdminOptions {
 }
 
 /** A change may wait for members that are slow; a backup has no limit. */
-const requestTimeoutMs = 60_000
+const requestTimeoutMs = 90_000
 
 export const adminExitCodes =
   'Exit codes: 0 done, 1 refused or no broker answers, 2 wrong usage, 3 no master serves or the answer is missing.'
