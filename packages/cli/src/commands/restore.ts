@@ -21,7 +21,7 @@ export function addRestoreCommand(
     .summary('make a store of a backup')
     .description(
       `Makes the store of a new cluster from a backup, in a directory that is missing or empty. The first broker is started
-on it; the others start with empty directories, learn everything from it and are added with "levelmq members add".`,
+on it; the others start with empty directories, learn everything from it and become voters by themselves.`,
     )
     .argument('<file>', 'the backup')
     .requiredOption('--directory <directory>', "the new store's directory")
