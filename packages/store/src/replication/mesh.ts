@@ -11,8 +11,10 @@ import {
   type ProtocolRange,
   type RefusalKind,
 } from './handshake.ts'
-import { type KnownPeer, type Sighting, Sightings } from './known-peer.ts'
+import { type KnownPeer, Sightings } from './known-peer.ts'
 import { Link, type LinkEnd } from './link.ts'
+import { RefusedCallers } from './refused-callers.ts'
+import { areRivals, elderObjection, ownAddressObjection, Probe, rivalObjection } from './rivalry.ts'
 
 /** What the mesh tells the replica: for each peer up, then frames, then down. */
 export interface MeshHandler {
@@ -67,17 +69,8 @@ interface Peer {
   reason: string | undefined
   refused: boolean
   heardMs: number | undefined
-  /** An answer is due to a question whether it lives; `answers` are those before it. */
-  probe: { readonly sinceMs: number; readonly answers: number } | undefined
-  /** When it last answered one. */
-  aliveMs: number
-}
-
-/** A node that called and was refused although it belongs here, and has no address of its own to show that at. */
-interface TurnedAway {
-  readonly identity: NodeIdentity
-  readonly reason: string
-  readonly atMs: number
+  /** Whether the process behind the link lives. */
+  probe: Probe | undefined
 }
 
 const handshakeTimeoutMs = 5000
@@ -91,15 +84,6 @@ const maxPendingLinks = 64
 const maxToldPeers = 24
 /** An address that nobody speaks of any more, and behind which nobody is, is let go. */
 const forgetMs = 60_000
-/** A link that another process wants the place of is given up if nothing is heard after a probe for so long ... */
-const probeMs = 500
-/** ... and for so long at all. */
-const rivalSilenceMs = 1500
-/** Members that are refused call again much sooner than this; refusals are shown for so long. */
-const turnedAwayMs = 3000
-const maxTurnedAway = 8
-const maxComplaints = 64
-
 /**
  * One link to each peer, kept up for ever.
  *
@@ -119,14 +103,11 @@ export class Mesh {
   readonly #self: () => NodeIdentity
   readonly #handler: MeshHandler
   readonly #peers = new Map<string, Peer>()
-  /** By boot id. */
-  readonly #turnedAway = new Map<string, TurnedAway>()
+  readonly #refused = new RefusedCallers()
   readonly #sightings = new Sightings()
   /** Handshakes under way: those of strangers at the listener, oldest first, and the own ones. */
   readonly #pending = new Set<Link>()
   readonly #dialed = new Set<Link>()
-  /** Said once, not at each call: what was last logged of callers without a link, by their address. */
-  readonly #complaints = new Map<string, string>()
   #listener: Listener | undefined
   #closed = false
 
@@ -190,7 +171,7 @@ export class Mesh {
       if (nodeId === self.nodeId) continue
       for (const peer of this.#peers.values()) {
         // One of the two links may be half-open.
-        if (peer.identity?.nodeId === nodeId && peer.identity.bootId !== bootId) this.#probe(peer)
+        if (peer.identity?.nodeId === nodeId && peer.identity.bootId !== bootId) peer.probe?.ask(nowMs)
       }
       this.#learn(address, known)
     }
@@ -198,7 +179,8 @@ export class Mesh {
     const elder = this.#sightings.elderOf(self, nowMs)
     if (elder !== undefined) {
       const reason = `another process of node "${self.nodeId}", started before this one, is connected to it from ${elder.peer.address}. A copied directory?`
-      this.#complain(self.nodeId, 'error', `seen by ${teller}`, reason)
+      if (this.#refused.isNews(self.nodeId, reason))
+        this.#handler.log('error', `seen by ${teller}: ${reason}`, {})
     }
   }
 
@@ -228,7 +210,6 @@ export class Mesh {
 
   peers(): PeerState[] {
     const nowMs = this.#clock.monotonicMs()
-    const turnedAway = [...this.#turnedAway.values()].filter(({ atMs }) => nowMs - atMs < turnedAwayMs)
     return [
       ...[...this.#peers.values()].map((peer) => ({
         address: peer.address,
@@ -239,7 +220,7 @@ export class Mesh {
         refused: peer.refused,
         heardMs: peer.link?.heardMs ?? peer.heardMs,
       })),
-      ...turnedAway.map(({ identity, reason, atMs }) => ({
+      ...this.#refused.shown(nowMs).map(({ identity, reason, atMs }) => ({
         address: identity.address,
         identity,
         connected: false,
@@ -255,7 +236,7 @@ export class Mesh {
   tick(nowMs: number): void {
     const self = this.#self()
     for (const peer of this.#peers.values()) {
-      this.#checkProbe(peer, nowMs)
+      this.#makeRoom(peer, nowMs)
       if (peer.link !== undefined && nowMs - peer.link.heardMs > this.#options.silenceMs)
         peer.link.close(`nothing heard for ${this.#options.silenceMs} ms`)
       const objection = peer.link && peer.identity && levelObjection(self, peer.identity)
@@ -291,7 +272,6 @@ export class Mesh {
         refused: false,
         heardMs: undefined,
         probe: undefined,
-        aliveMs: Number.NEGATIVE_INFINITY,
       }
       this.#peers.set(address, peer)
     }
@@ -434,63 +414,33 @@ export class Mesh {
   }
 
   #objectionTo(identity: NodeIdentity, dialed: Peer | undefined): Objection | undefined {
+    const nowMs = this.#clock.monotonicMs()
     const address = dialed?.address ?? identity.address
     const introduction = dialed === undefined && identity.address > this.#options.address
-    if (address === this.#options.address) {
-      const { name } = this.#self()
-      return {
-        kind: 'clone',
-        reason: `${identity.name} and ${name} have one address, ${address}: ${addressHint}`,
-      }
-    }
+    if (address === this.#options.address) return ownAddressObjection(identity, this.#self())
     for (const peer of this.#peers.values()) {
-      const { link, identity: held } = peer
-      if (link === undefined || held === undefined) continue
+      const held = peer.identity
+      this.#makeRoom(peer, nowMs)
+      if (peer.link === undefined || held === undefined) continue
       if (held.nodeId === identity.nodeId && held.bootId === identity.bootId) {
-        if (peer.address !== address || introduction) this.#probe(peer)
+        if (peer.address !== address || introduction) peer.probe?.ask(nowMs)
         if (peer.address === address) continue
         return { kind: 'same process', reason: `${identity.name} is connected as ${peer.address} already` }
       }
-      const rivals =
-        held.nodeId === identity.nodeId || held.storeUuid === identity.storeUuid || peer.address === address
-      if (rivals) return this.#objectionToRival(identity, peer, held)
+      if (!areRivals(identity, address, held, peer.address)) continue
+      peer.probe?.ask(nowMs)
+      return rivalObjection(identity, held, peer.address, peer.probe?.state(nowMs) === 'alive')
     }
-    const elder = this.#sightings.elderOf(identity, this.#clock.monotonicMs())
-    if (elder !== undefined) return sightingObjection(identity, elder)
+    const elder = this.#sightings.elderOf(identity, nowMs)
+    if (elder !== undefined) return elderObjection(identity, elder)
     if (!introduction) return undefined
     this.#learn(identity.address, identity)
     return { kind: 'introduced', reason: 'is known now, and called back' }
   }
 
-  /** Another process has the link as this node, with this store or at this address: does it live? */
-  #objectionToRival(identity: NodeIdentity, peer: Peer, held: NodeIdentity): Objection | undefined {
-    const nowMs = this.#clock.monotonicMs()
-    this.#checkProbe(peer, nowMs)
-    if (peer.link === undefined) return undefined
-    this.#probe(peer)
-    if (nowMs - peer.aliveMs < rivalSilenceMs)
-      return { kind: 'clone', reason: cloneReason(identity, peer.address, held) }
-    return {
-      kind: 'rival',
-      reason: `the place of ${identity.name} is taken by the process that was connected from ${peer.address}; whether that still lives is being asked`,
-    }
-  }
-
-  #probe(peer: Peer): void {
-    if (peer.probe !== undefined || peer.link === undefined) return
-    peer.probe = { sinceMs: this.#clock.monotonicMs(), answers: peer.link.answers }
-    peer.link.probe()
-  }
-
-  #checkProbe(peer: Peer, nowMs: number): void {
-    const { probe, link } = peer
-    if (probe === undefined || link === undefined) return
-    if (link.answers > probe.answers) {
-      peer.probe = undefined
-      peer.aliveMs = nowMs
-    } else if (nowMs - probe.sinceMs >= probeMs && nowMs - link.heardMs >= rivalSilenceMs) {
-      link.close('does not answer, and was to make room')
-    }
+  /** Another process wants the place of this one, which does not answer. */
+  #makeRoom(peer: Peer, nowMs: number): void {
+    if (peer.probe?.state(nowMs) === 'silent') peer.link?.close('does not answer, and was to make room')
   }
 
   /** A member may see another process of a node than this one does: the one that was started first stays. */
@@ -498,7 +448,7 @@ export class Mesh {
     const nowMs = this.#clock.monotonicMs()
     for (const { link, identity } of this.#peers.values()) {
       const elder = identity && link && this.#sightings.elderOf(identity, nowMs)
-      if (elder) link.dismiss(sightingObjection(identity, elder))
+      if (elder) link.dismiss(elderObjection(identity, elder))
     }
   }
 
@@ -517,8 +467,7 @@ export class Mesh {
     }
     const peer = dialed ?? this.#peerAt(identity.address)
     peer.link?.close('replaced by a newer link of the same process')
-    this.#turnedAway.delete(identity.bootId)
-    this.#complaints.delete(identity.address)
+    this.#refused.admitted(identity)
     peer.retry?.cancel()
     peer.retry = undefined
     peer.dialing = false
@@ -526,8 +475,7 @@ export class Mesh {
     peer.link = link
     peer.reason = undefined
     peer.refused = false
-    peer.probe = undefined
-    peer.aliveMs = Number.NEGATIVE_INFINITY
+    peer.probe = new Probe(link)
     peer.toldMs = this.#clock.monotonicMs()
     this.#handler.peerUp(identity)
   }
@@ -564,61 +512,20 @@ export class Mesh {
       if (!this.#calls(peer) && !peer.dialing) this.#retryLater(peer)
       return
     }
-    if (link.proven !== undefined) this.#turnAway(link.proven, end.reason)
+    if (link.proven !== undefined) {
+      this.#refused.note(link.proven, end.reason, this.#clock.monotonicMs())
+      this.#handler.changed()
+    }
     const caller = link.claimed === undefined ? '' : ` of ${link.claimed.name} (${address})`
-    this.#complain(
-      // Without its port, which is another one at each call.
-      address ?? parseAddress(link.remoteAddress).host,
-      logLevelOf(end.kind),
-      `replication connection from ${link.remoteAddress}${caller} ended`,
-      end.reason,
-    )
-  }
-
-  #turnAway(identity: NodeIdentity, reason: string): void {
-    const nowMs = this.#clock.monotonicMs()
-    this.#turnedAway.delete(identity.bootId)
-    this.#turnedAway.set(identity.bootId, { identity, reason, atMs: nowMs })
-    for (const [bootId, { atMs }] of this.#turnedAway) {
-      if (nowMs - atMs >= turnedAwayMs || this.#turnedAway.size > maxTurnedAway)
-        this.#turnedAway.delete(bootId)
-    }
-    this.#handler.changed()
-  }
-
-  #complain(about: string, level: 'info' | 'warn' | 'error', message: string, reason: string): void {
-    if (this.#complaints.get(about) === reason) return
-    this.#complaints.delete(about)
-    this.#complaints.set(about, reason)
-    for (const oldest of this.#complaints.keys()) {
-      if (this.#complaints.size <= maxComplaints) break
-      this.#complaints.delete(oldest)
-    }
-    this.#handler.log(level, `${message}: ${reason}`, {})
+    // Without its port, which is another one at each call.
+    if (!this.#refused.isNews(address ?? parseAddress(link.remoteAddress).host, end.reason)) return
+    const message = `replication connection from ${link.remoteAddress}${caller} ended: ${end.reason}`
+    this.#handler.log(logLevelOf(end.kind), message, {})
   }
 }
-
-const addressHint = 'hostname or connectUrl of one of them is wrong'
 
 function logLevelOf(kind: RefusalKind | undefined): 'info' | 'warn' | 'error' {
   return kind === 'clone' ? 'error' : kind === 'stranger' ? 'warn' : 'info'
-}
-
-/** Said to both sides, so it names all that an operator needs to find the two. */
-function cloneReason(newcomer: NodeIdentity, heldAddress: string, held: NodeIdentity): string {
-  const where = `${newcomer.name} at ${newcomer.address} is refused while ${held.name} is already connected from ${heldAddress}`
-  if (held.storeUuid === newcomer.storeUuid)
-    return `${where}: both have the store ${held.storeUuid} of node "${held.nodeId}". A copied directory?`
-  if (held.nodeId === newcomer.nodeId)
-    return `${where}: both have the nodeId "${held.nodeId}", with different stores. Give one of them another nodeId`
-  return `${where}: they have one address, so ${addressHint}`
-}
-
-function sightingObjection(identity: NodeIdentity, { teller, peer }: Sighting): Objection {
-  return {
-    kind: 'clone',
-    reason: `${identity.name} at ${identity.address} is refused while another process of node "${identity.nodeId}", started before it, is connected to ${teller} from ${peer.address}. A copied directory?`,
-  }
 }
 
 /** `host:port`, with brackets around an IPv6 address. */
