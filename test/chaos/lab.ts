@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, mkdtempSync, readdirSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Cluster } from '../system/cluster-fixture.ts'
@@ -26,6 +26,8 @@ export interface Lab {
   readonly volumes: ReadonlyMap<number, Volume>
   readonly ensemble: ZooKeeperEnsemble | undefined
   readonly directory: string
+  /** Holds what administers the brokers. */
+  readonly adminTokenFile: string
   readonly abilities: ReadonlySet<Need>
   /** What this machine cannot do, for the first lines of a run. */
   readonly remarks: readonly string[]
@@ -40,6 +42,10 @@ export async function buildLab(options: LabOptions): Promise<Lab> {
   process.once('exit', () => removeLeftovers('own'))
   const remarks: string[] = []
   const directory = mkdtempSync(runDirectory())
+
+  const adminToken = `chaos-${process.pid}-${Date.now()}`
+  const adminTokenFile = join(directory, 'admin-token')
+  writeFileSync(adminTokenFile, adminToken)
 
   const lacking = whyNoNamespaces()
   if (options.hosts === 'ns' && lacking !== undefined) throw new Error(`no network namespaces: ${lacking}`)
@@ -103,6 +109,7 @@ export async function buildLab(options: LabOptions): Promise<Lab> {
     start: [],
     configure: (configuration, n) => {
       configuration.persistenceAdapter.replicatedLevelDB.directory = storeDirectory(n)
+      configuration.managementContext.adminToken = adminToken
       if (!separate) Loopback.configure(configuration, n, options.brokers)
     },
   })
@@ -122,6 +129,7 @@ export async function buildLab(options: LabOptions): Promise<Lab> {
     volumes,
     ensemble,
     directory,
+    adminTokenFile,
     abilities,
     remarks,
     storeDirectory,

@@ -25,6 +25,9 @@ export interface WorldParts {
   readonly history: History
   readonly violations: Violations
   readonly storeDirectory: (n: number) => string
+  /** For what faults write. */
+  readonly directory: string
+  readonly adminTokenFile: string
 }
 
 /** What faults act on: brokers, network, disks and ZooKeeper of one run, and the moments at which messages were confirmed. */
@@ -37,6 +40,8 @@ export class World implements WorldParts {
   readonly history: History
   readonly violations: Violations
   readonly storeDirectory: (n: number) => string
+  readonly directory: string
+  readonly adminTokenFile: string
   /** Two faults at a time: what one leaves standing the other may take. */
   overlapping = false
   readonly #paused = new Set<number>()
@@ -51,6 +56,8 @@ export class World implements WorldParts {
     this.history = parts.history
     this.violations = parts.violations
     this.storeDirectory = parts.storeDirectory
+    this.directory = parts.directory
+    this.adminTokenFile = parts.adminTokenFile
   }
 
   confirmed(confirmed: Confirmed): void {

@@ -12,7 +12,7 @@ export interface BrokerConfiguration {
   brokerName: string
   persistenceAdapter: { replicatedLevelDB: Record<string, unknown> }
   transportConnectors: { name: string; uri: string }[]
-  managementContext: { host: string; port: number }
+  managementContext: { host: string; port: number; adminToken?: string }
   log: { level: string; format: string }
   [key: string]: unknown
 }

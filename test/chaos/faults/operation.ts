@@ -1,6 +1,37 @@
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { levelmq } from '../../system/child-process.ts'
+import { name } from '../../system/cluster-fixture.ts'
+import { waitFor } from '../../system/wait-for.ts'
+import type { World } from '../world.ts'
 import { type Fault, list } from './fault.ts'
 
+/** Generous: a member may have to copy a whole store on a busy machine. */
+const patienceMs = 60_000
+
 export const operationFaults: readonly Fault[] = [
+  {
+    id: 'N36',
+    name: 'emptied disk',
+    summary:
+      'the store of one broker lost (N43 too): it learns everything again, and takes its vote back by itself',
+    kind: 'operation',
+    async strike(world) {
+      const [victim = 1] = await world.members(world.oneOf(['master', 'slave']))
+      const since = performance.now()
+      await world.kill([victim])
+      rmSync(world.storeDirectory(victim), { recursive: true, force: true })
+      const outcome = await world.service(since, [victim])
+      await world.pass(world.between(0, 1_500))
+      world.start([victim])
+      const startedAt = performance.now()
+      await allVote(world)
+      return {
+        target: `b${victim}`,
+        outcome: `${outcome}; votes again after ${Math.round(performance.now() - startedAt)} ms`,
+      }
+    },
+  },
   {
     id: 'N39',
     name: 'rolling restart',
@@ -11,9 +42,86 @@ export const operationFaults: readonly Fault[] = [
       for (const n of order) {
         await world.kill([n], 'SIGTERM')
         world.start([n])
-        if ((await world.recovered(60_000)) === undefined) break
+        if ((await world.recovered(patienceMs)) === undefined) break
       }
       return { target: list(order), outcome: 'all restarted' }
     },
   },
+  {
+    id: 'N42',
+    name: 'member removed',
+    summary:
+      'the master or a slave loses its vote (levelmq members remove), and gets it back later (members add)',
+    kind: 'operation',
+    async strike(world) {
+      const [victim = 1] = await world.members(world.oneOf(['master', 'slave']))
+      const since = performance.now()
+      await administer(world, ['members', 'remove', name(victim)])
+      const outcome = await world.service(since, [victim])
+      await world.pass(world.between(0, 2_000))
+      await administer(world, ['members', 'add', name(victim)])
+      await allVote(world)
+      return { target: `b${victim}`, outcome }
+    },
+  },
+  {
+    id: 'N39b',
+    name: 'transfer',
+    summary: 'mastership handed to another broker on request (levelmq transfer)',
+    kind: 'operation',
+    waitsFor: 'a broker that hands over',
+    async strike(world) {
+      const master = await world.master()
+      const since = performance.now()
+      await administer(world, ['transfer'])
+      return { target: `from b${master}`, outcome: await world.service(since, [master]) }
+    },
+  },
+  {
+    id: 'N44',
+    name: 'backup',
+    summary: 'a backup of the running cluster is written (levelmq backup)',
+    kind: 'operation',
+    async strike(world) {
+      const since = performance.now()
+      const file = join(world.directory, 'backup.levelmq')
+      await administer(world, ['backup', '--force', file])
+      rmSync(file)
+      return { target: 'all', outcome: await world.service(since) }
+    },
+  },
 ]
+
+/** Runs a command against whoever is master, again and again until it is done: mastership may change meanwhile. */
+async function administer(world: World, command: readonly string[]): Promise<string> {
+  const { cluster, adminTokenFile } = world
+  const urls = cluster.numbers().map((n) => `http://${cluster.host(n)}:${cluster.managementPort(n)}`)
+  const args = [...command, '--url', urls.join(','), '--token-file', adminTokenFile, '--json']
+  return waitFor(
+    `levelmq ${command.join(' ')}`,
+    async () => {
+      const result = await levelmq(args, { timeoutMs: patienceMs })
+      world.history.add('command', { command: command.join(' '), code: result.code, stderr: result.stderr })
+      if (result.code !== 0) throw new Error(`exit code ${result.code}: ${result.stderr}`)
+      return result.stdout || 'done'
+    },
+    { timeoutMs: patienceMs, intervalMs: 200 },
+  )
+}
+
+interface Members {
+  readonly members: readonly { readonly name: string; readonly role: string }[]
+}
+
+/** Every broker has its vote, and none is in the place of another. */
+async function allVote(world: World): Promise<void> {
+  await waitFor(
+    'all brokers to vote',
+    async () => {
+      const { members } = JSON.parse(await administer(world, ['members'])) as Members
+      const voters = members.filter(({ role }) => role === 'voter').map((member) => member.name)
+      return voters.length === world.cluster.size && members.every(({ role }) => role === 'voter')
+    },
+    { timeoutMs: patienceMs, intervalMs: 100 },
+  )
+}
