@@ -56,8 +56,10 @@ export const operationFaults: readonly Fault[] = [
     async strike(world) {
       const [victim = 1] = await world.members(world.oneOf(['master', 'slave']))
       const since = performance.now()
-      await administer(world, ['members', 'remove', name(victim)])
-      const outcome = await world.service(since, [victim])
+      const [outcome] = await Promise.all([
+        world.service(since),
+        administer(world, ['members', 'remove', name(victim)]),
+      ])
       await world.pass(world.between(0, 2_000))
       await administer(world, ['members', 'add', name(victim)])
       await allVote(world)
@@ -72,9 +74,11 @@ export const operationFaults: readonly Fault[] = [
     waitsFor: 'a broker that hands over',
     async strike(world) {
       const master = await world.master()
-      const since = performance.now()
-      await administer(world, ['transfer'])
-      return { target: `from b${master}`, outcome: await world.service(since, [master]) }
+      const [outcome] = await Promise.all([
+        world.service(performance.now(), [master]),
+        administer(world, ['transfer']),
+      ])
+      return { target: `from b${master}`, outcome }
     },
   },
   {
@@ -83,11 +87,13 @@ export const operationFaults: readonly Fault[] = [
     summary: 'a backup of the running cluster is written (levelmq backup)',
     kind: 'operation',
     async strike(world) {
-      const since = performance.now()
       const file = join(world.directory, 'backup.levelmq')
-      await administer(world, ['backup', '--force', file])
+      const [outcome] = await Promise.all([
+        world.service(performance.now()),
+        administer(world, ['backup', '--force', file]),
+      ])
       rmSync(file)
-      return { target: 'all', outcome: await world.service(since) }
+      return { target: 'all', outcome }
     },
   },
 ]
