@@ -260,7 +260,7 @@ export class Replica {
         this.#host.confirmed(effect.index)
         break
       case 'promise':
-        this.#promise = { epoch: effect.epoch, votedFor: effect.votedFor }
+        this.#promise = { epoch: effect.epoch, votedFor: effect.votedFor, owed: effect.owed }
         this.#writePromise()
         break
       case 'truncate':

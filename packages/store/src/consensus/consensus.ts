@@ -1,6 +1,7 @@
 import type { StandReason } from '../election/elector.ts'
 import type { Voter } from '../store-identity.ts'
 import { Campaign } from './campaign.ts'
+import { Debt, type Position } from './debt.ts'
 import type { Effect } from './effect.ts'
 import { type Configuration, Electorate } from './electorate.ts'
 import { Following, refusal } from './following.ts'
@@ -36,6 +37,8 @@ import type { EpochPromise } from './promise-file.ts'
  * - An epoch is promised at most once to one candidate, and no vote or leadership in it goes out before `promised`
  *   reported it (S2).
  * - A vote goes only to a log at least as complete as the own one (S4), and never while a leader is alive (S9).
+ * - It votes for no log, and stands with none, that ends before what it knows to be committed, or before what its own
+ *   store may have acknowledged and lost; unless all voters have answered, and none of them has more (S24, S27).
  * - Who counts is up to who asks, by the last configuration in its own log: a member that is none of its voters does
  *   not count, whatever it answers (S23, S35).
  *
@@ -46,6 +49,7 @@ export class Consensus {
   readonly #electorate: Electorate
   readonly #tail: LogTail
   readonly #promise: OwnPromise
+  readonly #debt: Debt
   readonly #leases: LeaseMemory
   readonly #effects = new PendingEffects()
   /** Votes granted whose promise is not on disk yet. */
@@ -63,6 +67,7 @@ export class Consensus {
     this.#electorate = new Electorate(options.nodeId, options.storeUuid, options.configurations)
     this.#electorate.committed(options.log.commitIndex)
     this.#tail = new LogTail(options.log)
+    this.#debt = new Debt(options.promise.owed)
     this.#promise = new OwnPromise(options.promise, this.#tail.lastEpoch)
     // Whom it answered before a restart is not remembered: assume it was just now, if there is anyone else.
     const answeredMs = this.#electorate.wasAlone ? Number.NEGATIVE_INFINITY : options.nowMs
@@ -109,6 +114,10 @@ export class Consensus {
   /** Whether this node may stand for election: it is a voter, or it is not yet sure that it is none any more. */
   get eligible(): boolean {
     return this.#electorate.eligible
+  }
+  /** What this store may have acknowledged and does not hold any more: until then it does not lead. */
+  get owed(): Position | undefined {
+    return this.#debt.owed
   }
   /** Who votes, by the last configuration in the log, committed or not. */
   get voters(): readonly Voter[] {
@@ -167,7 +176,9 @@ export class Consensus {
       return this.#effects.take()
     const epoch = this.#promise.nextEpoch
     const deadlineMs = nowMs + this.#options.electionTimeoutMs / 2
-    const campaign = new Campaign(epoch, reason, this.#electorate, deadlineMs, this.#leases.endMs(nowMs))
+    const inDebt = !this.#debt.allows(this.#tail.end)
+    const leaseEndMs = this.#leases.endMs(nowMs)
+    const campaign = new Campaign(epoch, reason, this.#electorate, inDebt, deadlineMs, leaseEndMs)
     this.#campaign = campaign
     if (campaign.hopeless) this.#defeat()
     else if (this.#electorate.alone) this.#promiseToSelf(campaign)
@@ -223,6 +234,7 @@ export class Consensus {
     this.#leadership?.durable()
     this.#leaveIfDismissed(nowMs)
     this.#following?.acknowledge(nowMs)
+    this.#settleDebt()
     return this.#effects.take()
   }
 
@@ -335,9 +347,15 @@ export class Consensus {
           if (this.#tail.commitIndex < message.firstIndex - 1)
             this.#effects.push({ type: 'behind', leader: from, firstIndex: message.firstIndex })
           break
+        case 'recall':
+          if (this.#following?.leader === from && message.epoch === this.#promise.epoch) {
+            if (this.#debt.incur(message.owed)) this.#keepPromise()
+          }
+          break
         default:
           message satisfies never
       }
+      this.#settleDebt()
     }
     return this.#effects.take()
   }
@@ -368,6 +386,7 @@ export class Consensus {
       )
       this.#follow(following)
     }
+    this.#debt.heardOf({ epoch: message.commitEpoch, index: message.commitIndex })
     following.receive(message, nowMs)
   }
 
@@ -387,15 +406,22 @@ export class Consensus {
     const mine = this.#campaign
     const complete = this.#tail.coveredBy(message.lastEpoch, message.lastIndex)
     const vacant = !this.#leaderAlive(nowMs)
-    let granted = vacant && complete && message.epoch > this.#promise.epoch
+    let willing = vacant && complete && message.epoch > this.#promise.epoch
+    const allowed = this.#debt.allows({ epoch: message.lastEpoch, index: message.lastIndex })
     // Whoever is no voter here may win all the same, by a newer configuration; but the own attempt is not for it to end.
-    if (granted && mine !== undefined && this.#electorate.peers.get(from)?.voter === true) {
+    if (willing && mine !== undefined && this.#electorate.peers.get(from)?.voter === true) {
       // Both stand: the better one goes on, or the votes would split. Needs no safety: it is only about who asks.
-      if (mine.stage === 'ask' && this.#rankedBelow(from, message)) this.#defeat()
-      else granted = false
+      const better = (allowed && mine.inDebt) || this.#rankedBelow(from, message)
+      if (mine.stage === 'ask' && better) this.#defeat()
+      else willing = false
     }
-    const promised = this.#promise.epoch
-    this.#effects.send(from, { type: 'preVoteReply', epoch: message.epoch, granted, promised })
+    this.#effects.send(from, {
+      type: 'preVoteReply',
+      epoch: message.epoch,
+      granted: willing && allowed,
+      owing: willing && !allowed,
+      promised: this.#promise.epoch,
+    })
     // The asker cannot win, and it misses the leader too: this node's own attempt need not wait any longer.
     if (vacant && !complete && mine === undefined && this.#lostBy !== undefined) {
       this.#effects.push({ type: 'leaderLost', reason: this.#lostBy })
@@ -407,9 +433,10 @@ export class Consensus {
     // A live leader is not unseated by a member that merely lost sight of it; this is also what its lease rests on.
     const refused = message.epoch < this.#promise.epoch || this.#leaderAlive(nowMs)
     if (!refused && message.epoch > this.#promise.epoch) {
-      const vote = this.#tail.coveredBy(message.lastEpoch, message.lastIndex) ? from : undefined
+      const complete = this.#tail.coveredBy(message.lastEpoch, message.lastIndex)
+      const allowed = message.all || this.#debt.allows({ epoch: message.lastEpoch, index: message.lastIndex })
       this.#follow(undefined)
-      this.#give(message.epoch, vote)
+      this.#give(message.epoch, complete && allowed ? from : undefined)
     }
     if (!refused && this.#promise.votedFor === from) {
       if (this.#promise.durable) this.#answerVote(from, message.epoch, nowMs)
@@ -429,7 +456,19 @@ export class Consensus {
   #give(epoch: number, votedFor: string | undefined): void {
     this.#promise.give(epoch, votedFor)
     this.#heldReplies.length = 0
-    this.#effects.push({ type: 'promise', epoch, votedFor })
+    this.#keepPromise()
+  }
+
+  /** Promise and debt are kept together. */
+  #keepPromise(): void {
+    const { epoch, votedFor } = this.#promise
+    this.#effects.push({ type: 'promise', epoch, votedFor, owed: this.#debt.owed })
+  }
+
+  #settleDebt(): void {
+    if (this.#debt.owed === undefined) return
+    const index = Math.min(this.#tail.commitIndex, this.#tail.durableIndex)
+    if (this.#debt.settle({ epoch: this.#tail.epochAt(index), index })) this.#keepPromise()
   }
 
   #leaderAlive(nowMs: number): boolean {
@@ -453,6 +492,7 @@ export class Consensus {
     const campaign = this.#campaign
     if (campaign?.stage !== 'ask' || campaign.epoch !== message.epoch) return
     if (message.granted) campaign.grantedBy(from)
+    else if (message.owing) campaign.owedBy(from)
     else campaign.refusedBy(from)
     if (campaign.granted) this.#promiseToSelf(campaign)
     else if (campaign.hopeless) this.#defeat()
@@ -480,6 +520,7 @@ export class Consensus {
       epoch: campaign.epoch,
       lastEpoch: this.#tail.lastEpoch,
       lastIndex: this.#tail.lastIndex,
+      all: campaign.all,
     })
   }
 

@@ -1,11 +1,17 @@
 import type { StandReason } from '../election/elector.ts'
 import type { Voter } from '../store-identity.ts'
+import type { Position } from './debt.ts'
 import type { Append, ConsensusMessage } from './message.ts'
 
 /** What the consensus core asks its shell to do, to be carried out in the order given. */
 export type Effect =
   /** Make this promise durable, then report `promised(epoch)`. Later promises replace earlier ones. */
-  | { readonly type: 'promise'; readonly epoch: number; readonly votedFor: string | undefined }
+  | {
+      readonly type: 'promise'
+      readonly epoch: number
+      readonly votedFor: string | undefined
+      readonly owed: Position | undefined
+    }
   | { readonly type: 'send'; readonly to: string; readonly message: ConsensusMessage }
   /** Drop everything above `index` from the log. */
   | { readonly type: 'truncate'; readonly index: number }

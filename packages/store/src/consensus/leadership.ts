@@ -14,6 +14,7 @@ import type { SyncPolicy } from './sync-policy.ts'
  * Invariants:
  * - The commit index moves only to records of the own epoch (S5), held durably by a majority of the voters, each
  *   counted once (S6). Nothing is confirmed before the epoch's first batch is committed.
+ * - What a member acknowledged counts until it comes back with less; the highest place it reached is remembered (S24).
  * - What is confirmed is never less than what is committed, and never falls.
  * - The voters change by one at a time, not before a record of the own epoch is committed, and not while a change is
  *   under way (S35).
@@ -229,15 +230,26 @@ export class Leadership {
     if (progress.mode === 'probe' && message.previousIndex !== progress.nextIndex - 1) return
     const own = this.#tail.endOfEpochUpTo(message.hintEpoch)
     const agreed = own.epoch === message.hintEpoch ? Math.min(own.index, message.durableIndex) : own.index
+    // Who holds what it acknowledged never refuses with less.
+    if (agreed < progress.acknowledgedIndex) this.#recall(progress)
     if (agreed < this.#tail.firstIndex - 1) {
       this.#loseSight(progress, nowMs)
       return
     }
     if (progress.mode === 'gone') this.#effects.push({ type: 'role' })
-    // What is committed on both sides is the same, but a member may have to start from below what it acknowledged
-    // to an earlier leader; its acknowledgements in this epoch stay true.
     progress.restart('probe', agreed + 1)
     this.#heartbeat(progress, nowMs)
+  }
+
+  /** The member came back with less than it acknowledged: it must not help to elect anyone who lacks that too (S24). */
+  #recall(progress: Progress): void {
+    const index = progress.acknowledgedIndex
+    progress.forget()
+    this.#effects.send(progress.nodeId, {
+      type: 'recall',
+      epoch: this.epoch,
+      owed: { epoch: this.#tail.epochAt(index), index },
+    })
   }
 
   /** What the member needs next is gone: it is asked about the beginning of what is there, until it has got so far. */
@@ -296,6 +308,7 @@ export class Leadership {
       previousIndex,
       previousEpoch: this.#tail.epochAt(previousIndex),
       commitIndex: this.#tail.commitIndex,
+      commitEpoch: this.#tail.epochAt(this.#tail.commitIndex),
       sentAtMs: nowMs,
       batches,
       bytes,

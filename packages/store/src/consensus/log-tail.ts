@@ -1,4 +1,5 @@
 import type { EpochStart } from '../journal/log.ts'
+import { covers, type Position } from './debt.ts'
 import { EpochTable } from './epoch-table.ts'
 
 /**
@@ -41,6 +42,10 @@ export class LogTail {
   get lastEpoch(): number {
     return this.#epochs.lastEpoch
   }
+  /** Where the log ends. */
+  get end(): Position {
+    return { epoch: this.lastEpoch, index: this.#lastIndex }
+  }
   /** Last record on the own disk. */
   get durableIndex(): number {
     return this.#durableIndex
@@ -74,8 +79,7 @@ export class LogTail {
 
   /** Whether a log that ends so is at least as complete as this one (S4). */
   coveredBy(lastEpoch: number, lastIndex: number): boolean {
-    const own = this.#epochs.lastEpoch
-    return lastEpoch > own || (lastEpoch === own && lastIndex >= this.#lastIndex)
+    return covers({ epoch: lastEpoch, index: lastIndex }, this.end)
   }
 
   append(epoch: number, firstIndex: number, lastIndex: number): void {

@@ -1,4 +1,5 @@
 import type { Voter } from '../store-identity.ts'
+import type { Position } from './debt.ts'
 
 /** What members say to each other; `replication/frame.ts` puts it into bytes. */
 export type ConsensusMessage =
@@ -12,6 +13,8 @@ export type ConsensusMessage =
   | { readonly type: 'resign'; readonly epoch: number }
   /** From the leader of `epoch`: what the member lacks is gone; the leader's log begins with `firstIndex`. */
   | { readonly type: 'behind'; readonly epoch: number; readonly firstIndex: number }
+  /** From the leader of `epoch`: the member has acknowledged everything up to `owed` to it, and lacks some of that. */
+  | { readonly type: 'recall'; readonly epoch: number; readonly owed: Position }
 
 /** Would you vote for me in `epoch`? Asked before anything is promised, so that a hopeless candidate disturbs nobody. */
 export interface PreVote {
@@ -27,6 +30,8 @@ export interface PreVoteReply {
   /** The epoch asked for. */
   readonly epoch: number
   readonly granted: boolean
+  /** Refused, and only because the answering member knows of records that the asker lacks. */
+  readonly owing: boolean
   /** The epoch that the answering member has promised: the asker's next attempt goes above it. */
   readonly promised: number
 }
@@ -36,6 +41,8 @@ export interface Vote {
   readonly epoch: number
   readonly lastEpoch: number
   readonly lastIndex: number
+  /** All voters have answered, and none of their logs is better: what anyone knows of and they lack is lost. */
+  readonly all: boolean
 }
 
 export interface VoteReply {
@@ -53,6 +60,8 @@ export interface Append {
   readonly previousIndex: number
   readonly previousEpoch: number
   readonly commitIndex: number
+  /** That of record `commitIndex`. */
+  readonly commitEpoch: number
   /** The leader's clock when it sent this; echoed, it renews the lease. */
   readonly sentAtMs: number
   /** The batches in `bytes`, in order. */

@@ -16,10 +16,12 @@ export class Progress {
   connected = false
   mode: 'probe' | 'stream' | 'gone' = 'probe'
   nextIndex: number
-  /** Last record known to be on its disk and the same as the leader's. */
+  /** Last record known to be on its disk and the same as the leader's. Falls when the member turns out to have lost it. */
   durableIndex = 0
   /** Last record known to be the same as the leader's and handed to its operating system. */
   writtenIndex = 0
+  /** Last record that it has ever acknowledged as durable in this epoch. */
+  acknowledgedIndex = 0
   /** The leader's clock when it sent the latest message that this member has answered in this epoch. */
   answeredMs: number
   /** When it was last asked something that it answers at once. Batches are not: they wait for its disk. */
@@ -65,6 +67,7 @@ export class Progress {
       this.durableIndex = durableIndex
       this.movedMs = nowMs
     }
+    if (durableIndex > this.acknowledgedIndex) this.acknowledgedIndex = durableIndex
     let done = 0
     for (const flight of this.#flying) {
       if (flight.lastIndex > durableIndex) break
@@ -73,6 +76,12 @@ export class Progress {
     }
     if (done > 0) this.#flying.splice(0, done)
     if (this.#flying.length === 0) this.movedMs = nowMs
+  }
+
+  /** What it acknowledged does not count any more: some of it is lost. */
+  forget(): void {
+    this.durableIndex = 0
+    this.writtenIndex = 0
   }
 
   /** Starts over from `nextIndex`: what was sent and not acknowledged is taken for lost. */

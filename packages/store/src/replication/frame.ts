@@ -31,6 +31,7 @@ export const FrameType = {
   appendReply: 15,
   resign: 16,
   behind: 17,
+  recall: 18,
   snapshotRequest: 32,
   snapshotChunk: 33,
   repairRequest: 34,
@@ -44,16 +45,17 @@ export const frameHeaderBytes = 5
 export const maxHandshakeFrameBytes: number = 4 * 1024
 /** Largest frame of a member: the largest batch and some. */
 export const maxFrameBytes: number = 160 * 1024 * 1024
-const appendHeaderBytes = 40
+const appendHeaderBytes = 48
 /** Length of each body that is not JSON; an append's batches come behind. */
 const bodyBytes: Readonly<Partial<Record<number, number>>> = {
   [FrameType.preVote]: 28,
   [FrameType.preVoteReply]: 17,
-  [FrameType.vote]: 24,
+  [FrameType.vote]: 25,
   [FrameType.voteReply]: 17,
   [FrameType.appendReply]: 49,
   [FrameType.resign]: 8,
   [FrameType.behind]: 16,
+  [FrameType.recall]: 24,
 }
 
 /** A frame that breaks the protocol: its connection is closed, nothing else happens. */
@@ -115,14 +117,15 @@ export function encodeMessage(message: ConsensusMessage): Uint8Array[] {
       const body = frameOf(FrameType.preVoteReply, 17)
       writeUint53(body, message.epoch, 5)
       writeUint53(body, message.promised, 13)
-      body.writeUInt8(message.granted ? 1 : 0, 21)
+      body.writeUInt8((message.granted ? 1 : 0) | (message.owing ? 2 : 0), 21)
       return [body]
     }
     case 'vote': {
-      const body = frameOf(FrameType.vote, 24)
+      const body = frameOf(FrameType.vote, 25)
       writeUint53(body, message.epoch, 5)
       writeUint53(body, message.lastEpoch, 13)
       writeUint53(body, message.lastIndex, 21)
+      body.writeUInt8(message.all ? 1 : 0, 29)
       return [body]
     }
     case 'voteReply': {
@@ -135,6 +138,13 @@ export function encodeMessage(message: ConsensusMessage): Uint8Array[] {
     case 'resign': {
       const body = frameOf(FrameType.resign, 8)
       writeUint53(body, message.epoch, 5)
+      return [body]
+    }
+    case 'recall': {
+      const body = frameOf(FrameType.recall, 24)
+      writeUint53(body, message.epoch, 5)
+      writeUint53(body, message.owed.epoch, 13)
+      writeUint53(body, message.owed.index, 21)
       return [body]
     }
     case 'behind': {
@@ -161,6 +171,7 @@ function encodeAppend(message: Append): Uint8Array[] {
   writeUint53(head, message.previousEpoch, 21)
   writeUint53(head, message.commitIndex, 29)
   head.writeDoubleLE(message.sentAtMs, 37)
+  writeUint53(head, message.commitEpoch, 45)
   return message.bytes.length === 0 ? [head] : [head, message.bytes]
 }
 
@@ -212,7 +223,8 @@ function decode(type: number, body: Buffer): ConsensusMessage {
         type: 'preVoteReply',
         epoch: readUint53(body, 0),
         promised: readUint53(body, 8),
-        granted: body.readUInt8(16) === 1,
+        granted: (body.readUInt8(16) & 1) !== 0,
+        owing: (body.readUInt8(16) & 2) !== 0,
       }
     case FrameType.vote:
       return {
@@ -220,6 +232,7 @@ function decode(type: number, body: Buffer): ConsensusMessage {
         epoch: readUint53(body, 0),
         lastEpoch: readUint53(body, 8),
         lastIndex: readUint53(body, 16),
+        all: body.readUInt8(24) === 1,
       }
     case FrameType.voteReply:
       return {
@@ -232,6 +245,12 @@ function decode(type: number, body: Buffer): ConsensusMessage {
       return { type: 'resign', epoch: readUint53(body, 0) }
     case FrameType.behind:
       return { type: 'behind', epoch: readUint53(body, 0), firstIndex: readUint53(body, 8) }
+    case FrameType.recall:
+      return {
+        type: 'recall',
+        epoch: readUint53(body, 0),
+        owed: { epoch: readUint53(body, 8), index: readUint53(body, 16) },
+      }
     default:
       throw new FrameFault(`unknown frame type ${type}`)
   }
@@ -252,7 +271,18 @@ function decodeAppend(body: Buffer): Append {
     )
   const commitIndex = readUint53(body, 24)
   const sentAtMs = body.readDoubleLE(32)
-  return { type: 'append', epoch, previousIndex, previousEpoch, commitIndex, sentAtMs, batches, bytes }
+  const commitEpoch = readUint53(body, 40)
+  return {
+    type: 'append',
+    epoch,
+    previousIndex,
+    previousEpoch,
+    commitIndex,
+    commitEpoch,
+    sentAtMs,
+    batches,
+    bytes,
+  }
 }
 
 /**

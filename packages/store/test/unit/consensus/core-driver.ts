@@ -62,7 +62,7 @@ export function leading(epoch: number, nowMs: number, settings: CoreSettings = {
     ...settings,
   })
   node.stand('timeout', nowMs)
-  node.receive('b', { type: 'preVoteReply', epoch, granted: true, promised: 0 }, nowMs)
+  node.receive('b', { type: 'preVoteReply', epoch, granted: true, owing: false, promised: 0 }, nowMs)
   node.promised(epoch, nowMs)
   node.receive('b', voteReply(epoch), nowMs)
   if (node.role !== 'leader' || node.epoch !== epoch) throw new Error(`${node.role} of ${node.epoch}`)
@@ -93,6 +93,7 @@ export function append(
     previousIndex: previous[1],
     previousEpoch: previous[0],
     commitIndex: 0,
+    commitEpoch: 0,
     sentAtMs: 0,
     batches: epochs.map((each, at): BatchSpan => {
       const index = previous[1] + 1 + at
@@ -117,8 +118,8 @@ export function accepted(epoch: number, durableIndex: number, more: Partial<Appe
   }
 }
 
-export function vote(epoch: number, lastEpoch = 0, lastIndex = 0): Vote {
-  return { type: 'vote', epoch, lastEpoch, lastIndex }
+export function vote(epoch: number, lastEpoch = 0, lastIndex = 0, all = false): Vote {
+  return { type: 'vote', epoch, lastEpoch, lastIndex, all }
 }
 
 export function preVote(epoch: number, lastEpoch = 0, lastIndex = 0, weight = 1): ConsensusMessage {

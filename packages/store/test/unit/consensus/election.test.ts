@@ -53,7 +53,7 @@ describe('S2: promise', () => {
   test('candidate: asks for votes only when its own promise is on disk', () => {
     const node = connected()
     node.stand('timeout', 0)
-    const grant = { type: 'preVoteReply', epoch: 1, granted: true, promised: 0 } as const
+    const grant = { type: 'preVoteReply', epoch: 1, granted: true, owing: false, promised: 0 } as const
     expect(types(node.receive('b', grant, 1))).toEqual(['promise', 'role'])
     expect(types(node.promised(1, 2))).toEqual(['vote', 'vote'])
   })
@@ -62,7 +62,7 @@ describe('S2: promise', () => {
     const node = connected()
     node.stand('timeout', 0)
     node.receive('c', append(1, [0, 0]), 1)
-    node.receive('b', { type: 'preVoteReply', epoch: 1, granted: true, promised: 0 }, 2)
+    node.receive('b', { type: 'preVoteReply', epoch: 1, granted: true, owing: false, promised: 0 }, 2)
     expect(node.role).toBe('follower')
     expect(node.leader).toBe('c')
   })
@@ -70,8 +70,8 @@ describe('S2: promise', () => {
   test('candidate: its next epoch is above any that it heard of', () => {
     const node = connected()
     node.stand('timeout', 0)
-    node.receive('b', { type: 'preVoteReply', epoch: 1, granted: false, promised: 7 }, 1)
-    node.receive('c', { type: 'preVoteReply', epoch: 1, granted: false, promised: 0 }, 1)
+    node.receive('b', { type: 'preVoteReply', epoch: 1, granted: false, owing: false, promised: 7 }, 1)
+    node.receive('c', { type: 'preVoteReply', epoch: 1, granted: false, owing: false, promised: 0 }, 1)
     expect(said(node.stand('timeout', 2), 'b')).toMatchObject([{ type: 'preVote', epoch: 8 }])
     expect(node.epoch).toBe(0) // Nothing is promised by asking.
   })
@@ -79,7 +79,7 @@ describe('S2: promise', () => {
   test('candidate: an own promise that takes long does not end the campaign', () => {
     const node = connected()
     node.stand('timeout', 0)
-    node.receive('b', { type: 'preVoteReply', epoch: 1, granted: true, promised: 0 }, 1)
+    node.receive('b', { type: 'preVoteReply', epoch: 1, granted: true, owing: false, promised: 0 }, 1)
     expect(node.tick(5 * electionTimeoutMs)).toEqual([])
     expect(types(node.promised(1, 5 * electionTimeoutMs))).toEqual(['vote', 'vote'])
     expect(node.tick(5 * electionTimeoutMs + 1)).toEqual([])
@@ -97,9 +97,9 @@ describe('S2: promise', () => {
     const node = connected()
     node.peerUp('d', 'd2', 0)
     node.stand('timeout', 0)
-    node.receive('d', { type: 'preVoteReply', epoch: 1, granted: true, promised: 0 }, 1)
+    node.receive('d', { type: 'preVoteReply', epoch: 1, granted: true, owing: false, promised: 0 }, 1)
     expect(node.role).toBe('follower')
-    node.receive('b', { type: 'preVoteReply', epoch: 1, granted: true, promised: 0 }, 1)
+    node.receive('b', { type: 'preVoteReply', epoch: 1, granted: true, owing: false, promised: 0 }, 1)
     node.promised(1, 2)
     node.receive('b', voteReply(2), 3)
     node.receive('d', voteReply(1), 3)
@@ -112,7 +112,7 @@ describe('S2: promise', () => {
   test('five voters: one voter that says yes twice is one vote', () => {
     const node = connected({ voters: new Set(['a', 'b', 'c', 'd', 'e']) })
     node.stand('timeout', 0)
-    const grant = { type: 'preVoteReply', epoch: 1, granted: true, promised: 0 } as const
+    const grant = { type: 'preVoteReply', epoch: 1, granted: true, owing: false, promised: 0 } as const
     node.receive('b', grant, 1)
     node.receive('b', grant, 1)
     expect(node.role).toBe('follower')
@@ -200,7 +200,7 @@ describe('S4: eligibility', () => {
   test('campaign: is given up when the answers, or the lost links, leave no majority', () => {
     const refused = connected()
     refused.stand('timeout', 0)
-    refused.receive('b', { type: 'preVoteReply', epoch: 1, granted: false, promised: 0 }, 1)
+    refused.receive('b', { type: 'preVoteReply', epoch: 1, granted: false, owing: false, promised: 0 }, 1)
     const lost = refused.peerDown('c')
     expect(types(lost)).toEqual(['defeated'])
     expect(types(core().stand('timeout', 0))).toEqual(['defeated'])
@@ -228,9 +228,9 @@ describe('S23: a blank store is a learner', () => {
     const node = connected({ voters: new Set(['a', 'b', 'c']) })
     node.peerUp('c', 'c2', 0)
     expect(said(node.stand('timeout', 0), 'c')).toEqual([])
-    node.receive('c', { type: 'preVoteReply', epoch: 1, granted: true, promised: 0 }, 0)
+    node.receive('c', { type: 'preVoteReply', epoch: 1, granted: true, owing: false, promised: 0 }, 0)
     expect(node.epoch).toBe(0)
-    node.receive('b', { type: 'preVoteReply', epoch: 1, granted: true, promised: 0 }, 0)
+    node.receive('b', { type: 'preVoteReply', epoch: 1, granted: true, owing: false, promised: 0 }, 0)
     node.promised(1, 0)
     node.receive('c', voteReply(1), 0)
     expect(node.role).toBe('candidate')

@@ -63,7 +63,7 @@ describe('S9: lease', () => {
   test('new leader: waits out the lease that an elector told it of, and its own', () => {
     const node = connected({ nowMs: -10_000 })
     node.stand('link lost', 1000)
-    node.receive('b', { type: 'preVoteReply', epoch: 1, granted: true, promised: 0 }, 1000)
+    node.receive('b', { type: 'preVoteReply', epoch: 1, granted: true, owing: false, promised: 0 }, 1000)
     node.promised(1, 1000)
     node.receive('b', voteReply(1, { leaseMs: 300 }), 1000)
     node.sealed(1, 1, 1, noBytes, 1000)
@@ -121,7 +121,7 @@ describe('S9: lease', () => {
     node.promised(1, 1000)
     node.peerDown('b')
     node.stand('link lost', 1010)
-    node.receive('c', { type: 'preVoteReply', epoch: 2, granted: true, promised: 1 }, 1010)
+    node.receive('c', { type: 'preVoteReply', epoch: 2, granted: true, owing: false, promised: 1 }, 1010)
     node.promised(2, 1010)
     node.receive('c', voteReply(2), 1010)
     expect(node.role).toBe('leader')

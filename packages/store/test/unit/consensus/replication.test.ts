@@ -254,7 +254,7 @@ describe('sending', () => {
     expect(types(node.stand('timeout', 3001))).toEqual(['defeated'])
     node.peerUp('b', 'b1', 600_000)
     node.stand('timeout', 600_000)
-    node.receive('b', { type: 'preVoteReply', epoch: 2, granted: true, promised: 1 }, 600_001)
+    node.receive('b', { type: 'preVoteReply', epoch: 2, granted: true, owing: false, promised: 1 }, 600_001)
     node.promised(2, 600_001)
     node.receive('b', { type: 'voteReply', epoch: 2, granted: true, leaseMs: 0 }, 600_002)
     node.sealed(2, 2, 2, noBytes, 600_003)

@@ -36,6 +36,7 @@ const append = fc
     previousIndex: fc.nat(1e9),
     epoch: fc.integer({ min: 1, max: 1e9 }),
     commitIndex: uint53,
+    commitEpoch: uint53,
     sentAtMs: clockMs,
     sizes: fc.array(fc.nat(200), { maxLength: 4 }),
   })
@@ -67,9 +68,16 @@ const message: fc.Arbitrary<ConsensusMessage> = fc.oneof(
     type: fc.constant('preVoteReply' as const),
     epoch: uint53,
     granted: fc.boolean(),
+    owing: fc.boolean(),
     promised: uint53,
   }),
-  fc.record({ type: fc.constant('vote' as const), epoch: uint53, lastEpoch: uint53, lastIndex: uint53 }),
+  fc.record({
+    type: fc.constant('vote' as const),
+    epoch: uint53,
+    lastEpoch: uint53,
+    lastIndex: uint53,
+    all: fc.boolean(),
+  }),
   fc.record({
     type: fc.constant('voteReply' as const),
     epoch: uint53,
@@ -77,6 +85,12 @@ const message: fc.Arbitrary<ConsensusMessage> = fc.oneof(
     leaseMs: clockMs,
   }),
   fc.record({ type: fc.constant('resign' as const), epoch: uint53 }),
+  fc.record({ type: fc.constant('behind' as const), epoch: uint53, firstIndex: uint53 }),
+  fc.record({
+    type: fc.constant('recall' as const),
+    epoch: uint53,
+    owed: fc.record({ epoch: uint53, index: uint53 }),
+  }),
 )
 
 describe('replication frames', () => {
@@ -90,7 +104,7 @@ describe('replication frames', () => {
       }),
       { numRuns: 400 },
     )
-    expect(seen.size).toBe(7)
+    expect(seen.size).toBe(9)
   })
 
   test('json: an object is read back as it was written', () => {
@@ -118,7 +132,7 @@ describe('frame decoder', () => {
     encodeJsonFrame(FrameType.hello, { a: 1 }),
     ...encodeMessage({ type: 'resign', epoch: 3 }),
     ...encodeMessage(appendOf(batchesBehind(0, 1, [3, 50]), 0)),
-    ...encodeMessage({ type: 'vote', epoch: 4, lastEpoch: 3, lastIndex: 2 ** 52 }),
+    ...encodeMessage({ type: 'vote', epoch: 4, lastEpoch: 3, lastIndex: 2 ** 52, all: false }),
   ])
   const whole = framesIn(stream)
 
@@ -293,7 +307,7 @@ describe('what a message must be', () => {
   })
 
   test('number: an index of 2^53 is refused', () => {
-    const body = bodyOf({ type: 'vote', epoch: 1, lastEpoch: 1, lastIndex: 1 })
+    const body = bodyOf({ type: 'vote', epoch: 1, lastEpoch: 1, lastIndex: 1, all: false })
     body.writeUInt32LE(0x200000, 20)
     expect(() => decodeMessage(FrameType.vote, body)).toThrow(FrameFault)
   })
@@ -314,6 +328,7 @@ function appendOf(
     previousIndex,
     previousEpoch: epoch,
     commitIndex: previousIndex,
+    commitEpoch: epoch,
     sentAtMs: 1.5,
     batches: spansOf(bytes, previousIndex + 1, true),
     bytes,

@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib'
 import { SeededRandom, VirtualDisk } from '@levelmq/testkit'
 import { describe, expect, test } from 'vitest'
 import { type EpochPromise, PromiseFile } from '../../../src/consensus/promise-file.ts'
@@ -21,6 +22,36 @@ describe('promise file', () => {
       await file.write(promise)
       await file.close()
       expect(await read(disk)).toEqual(promise)
+    }
+  })
+
+  test('S24: what is owed is read back with the promise, until it is paid', async () => {
+    const disk = new VirtualDisk(new SeededRandom(1))
+    const owed = { epoch: 2, index: 2 ** 52 }
+    const { file } = await PromiseFile.open(disk, 'store', false)
+    await file.write({ ...third, owed })
+    await file.close()
+    expect(await read(disk)).toEqual({ ...third, owed })
+    const again = await PromiseFile.open(disk, 'store', true)
+    await again.file.write(third)
+    await again.file.close()
+    expect((await read(disk)).owed).toBeUndefined()
+  })
+
+  test('S36: a file of the first format is read, one of a later format is not', async () => {
+    for (const [format, readable] of [
+      [0, true],
+      [2, false],
+    ] as const) {
+      const disk = await written()
+      const content = Buffer.from(disk.content(path))
+      for (const at of [0, 512]) {
+        content.writeUInt32LE(format, at + 4)
+        content.writeUInt32LE(crc32(content.subarray(at, at + 508)), at + 508)
+      }
+      disk.place(path, content)
+      if (readable) expect(await read(disk, true)).toEqual(second)
+      else await expect(read(disk, true)).rejects.toThrow('another version')
     }
   })
 
