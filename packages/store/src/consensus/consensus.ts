@@ -65,8 +65,8 @@ export class Consensus {
   constructor(options: ConsensusOptions) {
     this.#options = options
     this.#electorate = new Electorate(options.nodeId, options.storeUuid, options.configurations)
-    this.#electorate.committed(options.log.commitIndex)
     this.#tail = new LogTail(options.log)
+    this.#electorate.committed(this.#tail.commitIndex)
     this.#debt = new Debt(options.promise.owed)
     this.#promise = new OwnPromise(options.promise, this.#tail.lastEpoch)
     // Whom it answered before a restart is not remembered: assume it was just now, if there is anyone else.

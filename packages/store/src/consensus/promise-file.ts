@@ -70,7 +70,10 @@ export class PromiseFile {
       await created.allocate(2 * slotBytes)
       await created.sync()
       await disk.syncDirectory(directory)
-      return { file: new PromiseFile(path, created, 0), promise: { epoch: 0, votedFor: undefined, owed: undefined } }
+      return {
+        file: new PromiseFile(path, created, 0),
+        promise: { epoch: 0, votedFor: undefined, owed: undefined },
+      }
     }
     let best: Slot | undefined
     for (const at of [0, slotBytes]) {

@@ -23,6 +23,8 @@ describe('simulation of consensus cores', () => {
     let crashes = 0
     let reconfigurations = 0
     let installs = 0
+    let losses = 0
+    let lost = 0
     for (let seed = 1; seed <= 1000 || performance.now() - began < budgetMs; seed++) {
       const result = simulate({ seed })
       elections += result.elections
@@ -30,12 +32,16 @@ describe('simulation of consensus cores', () => {
       crashes += result.crashes
       reconfigurations += result.reconfigurations
       installs += result.installs
+      losses += result.losses
+      if (result.lost) lost++
     }
     expect(elections).toBeGreaterThan(1000)
     expect(committed).toBeGreaterThan(10_000)
     expect(crashes).toBeGreaterThan(100)
     expect(reconfigurations).toBeGreaterThan(1000)
     expect(installs).toBeGreaterThan(100)
+    // Most of what stores forget is remembered by somebody.
+    expect(losses).toBeGreaterThan(10 * lost)
   })
 
   test('the same seed gives the same run', () => {

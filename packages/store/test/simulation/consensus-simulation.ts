@@ -1,4 +1,5 @@
 import { Consensus, type ConsensusOptions } from '../../src/consensus/consensus.ts'
+import { covers } from '../../src/consensus/debt.ts'
 import type { Effect } from '../../src/consensus/effect.ts'
 import type { Configuration } from '../../src/consensus/electorate.ts'
 import type { Append, BatchSpan, ConsensusMessage } from '../../src/consensus/message.ts'
@@ -7,9 +8,9 @@ import type { StandReason } from '../../src/election/elector.ts'
 import type { Voter } from '../../src/store-identity.ts'
 import { EventQueue } from './event-queue.ts'
 import { drawFaults, type FaultMix } from './faults.ts'
-import { fail, History, type SimulatedBatch } from './history.ts'
+import { fail, History, PermittedLoss, type SimulatedBatch } from './history.ts'
 import { SeededRandom } from './random.ts'
-import type { LogOperation } from './simulated-disk.ts'
+import type { DurablePromise, LogOperation } from './simulated-disk.ts'
 import { SimulatedDisk } from './simulated-disk.ts'
 import { Connection, Link } from './simulated-link.ts'
 import { SimulatedNode } from './simulated-node.ts'
@@ -32,10 +33,14 @@ export interface SimulationResult {
   readonly crashes: number
   /** Copies of a log that took the place of one that was too far behind. */
   readonly installs: number
+  /** Crashes in which a store lost what was durable. */
+  readonly losses: number
   /** Changes of the voters that were committed. */
   readonly reconfigurations: number
   /** From the end of the faults until one master served and the others followed it. */
   readonly settledMs: number
+  /** A committed record was lost, in a way that no rule can prevent: the run ended there. */
+  readonly lost: boolean
 }
 
 /** A run that broke a rule; the seed gives it again. */
@@ -84,6 +89,8 @@ class ConsensusSimulation {
   readonly #founders: Voter[] = []
   /** The stores that there have been, by UUID, and their bits. */
   readonly #bits = new Map<string, number>()
+  /** The logs that were stood with, by node and epoch. */
+  readonly #candidates = new Map<string, { readonly log: readonly SimulatedBatch[]; readonly all: boolean }>()
   readonly #sync: SyncPolicy
   readonly #maxFlyingBytes: number
   readonly #leaseMs: number
@@ -93,6 +100,7 @@ class ConsensusSimulation {
   #count = 0
   #crashes = 0
   #installs = 0
+  #losses = 0
 
   constructor(options: SimulationOptions) {
     this.#options = options
@@ -117,6 +125,8 @@ class ConsensusSimulation {
       this.#nodes.push(node)
       this.#linkOf.push([])
     }
+    const forgetful = this.#faults.amnesia === 'damages' ? this.#nodes.length : Math.floor((voters - 1) / 2)
+    for (const node of this.#nodes.slice(0, forgetful)) node.forgetful = true
     for (const first of this.#nodes) {
       for (const second of this.#nodes.slice(first.at + 1)) {
         const link = new Link(first.at, second.at)
@@ -128,6 +138,30 @@ class ConsensusSimulation {
   }
 
   run(): SimulationResult {
+    let settledMs = 0
+    let lost = false
+    try {
+      settledMs = this.#run()
+    } catch (error) {
+      if (!(error instanceof PermittedLoss)) throw error
+      lost = true
+    }
+    return {
+      events: this.#count,
+      virtualMs: this.#nowMs,
+      elections: this.#history.leaders,
+      committedBatches: this.#history.committedBatches,
+      crashes: this.#crashes,
+      installs: this.#installs,
+      reconfigurations: this.#history.reconfigurations,
+      losses: this.#losses,
+      settledMs,
+      lost,
+    }
+  }
+
+  /** @returns How long it took to settle. */
+  #run(): number {
     const { trace } = this.#options
     trace?.(`${this.#nodes.length} nodes, ${this.#sync.words}, ${JSON.stringify(this.#faults)}`)
     for (const node of this.#nodes) this.#start(node)
@@ -149,16 +183,7 @@ class ConsensusSimulation {
     this.#clientOn = false
     this.#await('equal logs', this.#nowMs + settleTimeouts * electionTimeoutMs, () => this.#equal())
     for (const node of this.#nodes) this.#history.rests(node.nodeId, node.log)
-    return {
-      events: this.#count,
-      virtualMs: this.#nowMs,
-      elections: this.#history.leaders,
-      committedBatches: this.#history.committedBatches,
-      crashes: this.#crashes,
-      installs: this.#installs,
-      reconfigurations: this.#history.reconfigurations,
-      settledMs,
-    }
+    return settledMs
   }
 
   // Time.
@@ -223,6 +248,9 @@ class ConsensusSimulation {
     node.promiseFreeAtMs = 0
     node.crashAfter = -1
     node.serving = false
+    node.heardRuns.clear()
+    node.owes = disk.promise.owed
+    node.heard = { epoch: 0, index: 0 }
     const { standDelayMs } = this.#faults
     const patienceMs = this.#random.chance(0.3) ? standDelayMs : electionTimeoutMs
     node.standAtMs = this.#local(node) + this.#random.between(0, patienceMs)
@@ -285,6 +313,16 @@ class ConsensusSimulation {
     node.paused = false
     node.held.length = 0
     node.disk.crash(this.#random, this.#faults.keptUnsynced)
+    const { amnesia } = this.#faults
+    if (this.#faulty && node.forgetful && amnesia !== 'none' && this.#random.chance(0.3)) {
+      if (node.disk.forget(this.#random, amnesia)) {
+        this.#options.trace?.(
+          `${this.#nowMs.toFixed(1)} ${node.nodeId} is left with ${JSON.stringify(node.disk.end)}`,
+        )
+        this.#losses++
+        node.lostRun = node.run
+      }
+    }
     for (const link of this.#linksOf(node)) {
       this.#break(link)
       if (link.connection !== undefined) link.connection.ends[link.side(node.at)].live = false
@@ -327,6 +365,13 @@ class ConsensusSimulation {
     const left = this.#nodes.filter((node) => node !== lost).map(({ disk }) => disk.storeUuid)
     const alive = voters.filter(({ storeUuid }) => left.includes(storeUuid)).length
     return alive > voters.length / 2
+  }
+
+  /** Whether an operator makes these the voters: most of them have their stores, and disks that do not lie. */
+  #mayVote(voters: readonly Voter[]): boolean {
+    const forgetful = this.#nodes.filter((node) => node.forgetful).map(({ nodeId }) => nodeId)
+    const liars = voters.filter(({ nodeId }) => forgetful.includes(nodeId)).length
+    return this.#hasMajority(voters) && (liars === 0 || liars < voters.length / 2)
   }
 
   /** A majority of the voters keeps their stores (S23), whichever configuration is in force in the end. */
@@ -407,7 +452,9 @@ class ConsensusSimulation {
       }
       this.#carryOut(node, effect)
     }
-    if (node.run === run && node.core !== undefined) this.#checkVoters(node, node.core)
+    if (node.run !== run || node.core === undefined) return
+    this.#checkVoters(node, node.core)
+    this.#checkDebt(node, node.core)
   }
 
   #carryOut(node: SimulatedNode, effect: Effect): void {
@@ -418,6 +465,8 @@ class ConsensusSimulation {
     const localMs = this.#local(node)
     switch (effect.type) {
       case 'promise':
+        if (effect.owed === undefined && node.core?.owed !== undefined)
+          fail(`S24: ${node.nodeId} does not keep on disk what it owes`)
         this.#persistPromise(node, effect)
         break
       case 'send':
@@ -438,6 +487,7 @@ class ConsensusSimulation {
         break
       case 'lead': {
         const { promise } = node.disk
+        node.heardRuns.clear()
         if (promise.epoch !== effect.epoch || promise.votedFor !== node.nodeId) {
           fail(
             `S2: ${node.nodeId} leads ${effect.epoch} on the promise ${promise.epoch} for ${promise.votedFor}`,
@@ -470,7 +520,14 @@ class ConsensusSimulation {
         }
         break
       case 'commit':
-        this.#history.commits(node.nodeId, node.core?.epoch ?? 0, node.log, node.commitIndex, effect.index)
+        this.#history.commits(
+          node.nodeId,
+          node.core?.epoch ?? 0,
+          node.log,
+          node.commitIndex,
+          effect.index,
+          this.#unheardOf(node),
+        )
         node.commitIndex = effect.index
         if (this.#random.chance(0.5)) this.#write(node, { type: 'mark', commitIndex: effect.index })
         break
@@ -503,10 +560,10 @@ class ConsensusSimulation {
     }
   }
 
-  #persistPromise(node: SimulatedNode, promise: { epoch: number; votedFor: string | undefined }): void {
+  #persistPromise(node: SimulatedNode, { epoch, votedFor, owed }: DurablePromise): void {
     const { disk } = node
     const { generation } = disk
-    disk.beginPromise(promise)
+    disk.beginPromise({ epoch, votedFor, owed })
     const atMs = Math.max(node.promiseFreeAtMs, this.#nowMs + this.#diskMs(node))
     node.promiseFreeAtMs = atMs
     this.#at(atMs, () => {
@@ -615,6 +672,7 @@ class ConsensusSimulation {
       voters,
       before: this.#history.votersOf(node.log),
       durableOn: 0,
+      lostOn: 0,
     }
     if ((previous?.lastIndex ?? 0) !== core.lastIndex) fail(`S8: ${node.nodeId} and its log differ in length`)
     this.#history.seals(batch)
@@ -667,9 +725,12 @@ class ConsensusSimulation {
       link.cutUntilMs[side],
     )
     end.lastArrivalMs = atMs
+    const { run } = node
     this.#atNode(peer, atMs, () => {
       // Lost with its connection, unless it waited in the receiver's buffer by then.
       if (atMs >= connection.diedAtMs || !end.live || peer.core === undefined) return
+      if (message.type === 'appendReply' && peer.core.role === 'leader' && message.epoch === peer.core.epoch)
+        peer.heardRuns.set(node.at, run)
       this.#deliver(peer, node.nodeId, message)
       if (this.#faulty && this.#random.chance(this.#faults.fragile)) this.#break(link)
     })
@@ -684,6 +745,12 @@ class ConsensusSimulation {
       asked &&
       (core.role === 'leader' || (core.leader !== undefined && localMs - node.heardMs < electionTimeoutMs))
     const { leader, epoch } = core
+    if (message.type === 'append' && message.epoch >= epoch) {
+      const said = { epoch: message.commitEpoch, index: message.commitIndex }
+      if (!covers(node.heard, said)) node.heard = said
+    } else if (message.type === 'recall' && leader === from && message.epoch === epoch) {
+      if (node.owes === undefined || !covers(node.owes, message.owed)) node.owes = message.owed
+    }
     const effects = core.receive(from, message, localMs)
     if (message.type === 'append' && core.leader === from && core.epoch === message.epoch)
       node.heardMs = localMs
@@ -793,6 +860,7 @@ class ConsensusSimulation {
       if (node.core !== undefined && this.#mayLose(node)) this.#wipe(node)
     })
     this.#repeat(faults.discards, () => this.#discard(random.pick(this.#nodes)))
+    this.#repeat(faults.amnesia === 'rollbacks' ? 1 : 0, () => random.pick(this.#nodes).disk.remember())
     this.#repeat(faults.changes, () => {
       for (const node of this.#nodes) if (!node.paused) this.#reconfigure(node)
     })
@@ -835,10 +903,10 @@ class ConsensusSimulation {
         : voters.filter((voter) => voter !== gone)
     // What is asked for twice, or is too much at once, is refused.
     const all = random.chance(0.1) ? next.filter((voter) => voter !== random.pick(voters)) : next
-    if (this.#hasMajority(all)) this.#perform(node, core.changeVoters(all, this.#local(node)))
+    if (this.#mayVote(all)) this.#perform(node, core.changeVoters(all, this.#local(node)))
     if (random.chance(0.2) && node.core === core) {
       const then = voters.filter((voter) => voter !== random.pick(voters))
-      if (this.#hasMajority(then)) this.#perform(node, core.changeVoters(then, this.#local(node)))
+      if (this.#mayVote(then)) this.#perform(node, core.changeVoters(then, this.#local(node)))
     }
   }
 
@@ -908,10 +976,34 @@ class ConsensusSimulation {
       fail(`S35: ${node.nodeId} leads epoch ${core.epoch}, and its removal is committed`)
   }
 
+  /** S24: a vote, the own one included, is for a log with everything committed that the elector holds or knows of. */
+  #checkVote(node: SimulatedNode, epoch: number, key: string): void {
+    const candidate = this.#candidates.get(key)
+    if (candidate === undefined) return
+    const known = candidate.all ? [] : [node.heard, ...(node.owes === undefined ? [] : [node.owes])]
+    this.#history.votes(node.nodeId, node.log, known, epoch, candidate.log)
+  }
+
+  /** S24: what is owed is owed until a committed record at or above it is on the own disk. */
+  #checkDebt(node: SimulatedNode, core: Consensus): void {
+    if (node.owes === undefined || core.owed !== undefined) return
+    if (!this.#history.holdsCommitted(node.disk.log, core.commitIndex, node.owes))
+      fail(`S24: ${node.nodeId} forgets that it owes ${JSON.stringify(node.owes)}`)
+    node.owes = undefined
+  }
+
+  /** Stores that have lost something, as far as a leader has not heard from them since. */
+  #unheardOf(leader: SimulatedNode): number {
+    return this.#nodes
+      .filter(({ at, lostRun }) => (leader.heardRuns.get(at) ?? -1) < lostRun)
+      .reduce((bits, { disk }) => bits | disk.bit, 0)
+  }
+
   /** S2: what is said rests on what is durable, so that a crash right after it takes nothing back. */
   #checkSend(node: SimulatedNode, message: ConsensusMessage, to: string): void {
     const { promise } = node.disk
     if (message.type === 'voteReply' && message.granted) {
+      this.#checkVote(node, message.epoch, `${to} ${message.epoch}`)
       if (promise.epoch !== message.epoch || promise.votedFor !== to) {
         fail(
           `S2: ${node.nodeId} votes for ${to} in ${message.epoch}, durable is ${promise.epoch} ${promise.votedFor}`,
@@ -924,11 +1016,20 @@ class ConsensusSimulation {
       fail(
         `S2: ${node.nodeId} asks for votes in ${message.epoch}, durable is ${promise.epoch} ${promise.votedFor}`,
       )
+    } else if (message.type === 'vote') {
+      const key = `${node.nodeId} ${message.epoch}`
+      if (this.#candidates.has(key)) return
+      this.#candidates.set(key, { log: [...node.log], all: message.all })
+      this.#checkVote(node, message.epoch, key)
     } else if (message.type === 'append') {
       const { previousEpoch, previousIndex } = message
       const previous = node.log.findLast((batch) => batch.firstIndex <= previousIndex)
       if (previousIndex < node.disk.firstIndex - 1 || (previous?.epoch ?? 0) !== previousEpoch)
         fail(`S33: ${node.nodeId} asks about (${previousEpoch}, ${previousIndex}), which is gone or another`)
+      const { commitEpoch, commitIndex } = message
+      const last = node.log.findLast((batch) => batch.firstIndex <= commitIndex)
+      if ((last?.epoch ?? 0) !== commitEpoch)
+        fail(`S24: ${node.nodeId} takes ${commitIndex} to be of epoch ${commitEpoch}`)
     } else if (message.type === 'appendReply' && message.accepted) {
       if (Math.max(promise.epoch, node.bootEpoch) < message.epoch) {
         fail(`S3: ${node.nodeId} acknowledges in ${message.epoch}, durable is ${promise.epoch}`)
@@ -958,7 +1059,8 @@ class ConsensusSimulation {
         node.log.at(-1) === first.log.at(-1) &&
         node.disk.log.at(-1) === first.log.at(-1) &&
         node.commitIndex === this.#history.committedIndex &&
-        node.core?.lastIndex === node.commitIndex,
+        node.core?.lastIndex === node.commitIndex &&
+        node.core.owed === undefined,
     )
   }
 

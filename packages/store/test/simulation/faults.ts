@@ -16,6 +16,12 @@ export interface FaultMix {
   /** A store is lost, and the node comes back with a blank one. */
   readonly wipes: number
   /** An operator adds or removes a voter, or tries to. */
+  /**
+   * How stores forget in a crash. `lies`: the disk of a minority never had what it reported as durable. `rollbacks`: an
+   * older copy of the log takes its place, on a minority. `damages`: the end of the log is ambiguous, on any node, and the
+   * node knows what it may have acknowledged.
+   */
+  readonly amnesia: 'none' | 'lies' | 'rollbacks' | 'damages'
   readonly changes: number
   /** A node drops the beginning of its log. */
   readonly discards: number
@@ -45,14 +51,27 @@ export interface FaultMix {
 
 export function drawFaults(random: SeededRandom): FaultMix {
   const rate = (usual: number): number => (random.chance(0.5) ? 0 : usual * random.pick([0.3, 1, 1, 3]))
+  const amnesia = random.pick([
+    'none',
+    'none',
+    'none',
+    'none',
+    'none',
+    'lies',
+    'rollbacks',
+    'damages',
+  ] as const)
   return {
+    amnesia,
     breaks: rate(2),
     cuts: rate(1),
     isolations: rate(0.8),
     pauses: rate(1),
-    crashes: rate(1.2),
-    wipes: random.chance(0.7) ? 0 : 0.3,
-    changes: random.chance(0.5) ? 0 : random.pick([0.5, 2, 6]),
+    crashes: amnesia === 'none' ? rate(1.2) : 1.5,
+    // What is lost for good as well would leave nobody to wait for.
+    wipes: random.chance(0.7) || amnesia !== 'none' ? 0 : 0.3,
+    // The voters themselves could be forgotten by a majority.
+    changes: random.chance(0.5) || amnesia === 'damages' ? 0 : random.pick([0.5, 2, 6]),
     discards: random.chance(0.5) ? 0 : random.pick([0.5, 2, 6]),
     resignations: random.chance(0.7) ? 0 : random.pick([0.5, 2]),
     hastyResignations: random.chance(0.7) ? 0 : random.pick([0.2, 0.7]),

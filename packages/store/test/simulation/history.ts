@@ -1,3 +1,4 @@
+import { covers, type Position } from '../../src/consensus/debt.ts'
 import type { Voter } from '../../src/store-identity.ts'
 
 /** A batch as the simulation knows it: one object per sealed batch, so that equal content is the same object. */
@@ -12,8 +13,10 @@ export interface SimulatedBatch {
   readonly voters: readonly Voter[] | undefined
   /** The last configuration before it. */
   readonly before: SettledVoters
-  /** Stores that have ever had it on disk, one bit each. */
+  /** Stores that have had it on disk, and did not lose it, one bit each. */
   durableOn: number
+  /** Stores that lost it again. */
+  lostOn: number
 }
 
 /** A configuration, and the last record of the batch that holds it; 0 for the founders. */
@@ -21,6 +24,9 @@ export interface SettledVoters {
   readonly voters: readonly Voter[]
   readonly index: number
 }
+
+/** A committed record is lost that no elector knew of: what no rule can prevent. */
+export class PermittedLoss extends Error {}
 
 /** A broken rule. */
 class SafetyViolation extends Error {}
@@ -72,8 +78,52 @@ export class History {
     while (at >= 0 && (this.#committed[at]?.epoch ?? 0) >= epoch) at--
     const last = this.#committed[at]
     if (last !== undefined && log[at] !== last.batch) {
+      // Each vote was checked when it was given: who gave it knew nothing of what is missing (T7).
+      if (this.#missing(log, at).some(({ lostOn }) => lostOn !== 0)) throw new PermittedLoss()
       fail(`S4: ${nodeId} leads epoch ${epoch} without committed ${describeBatch(last.batch)}`)
     }
+  }
+
+  /** What is committed up to `at` and not in a log. */
+  #missing(log: readonly SimulatedBatch[], at: number): SimulatedBatch[] {
+    return this.#committed
+      .slice(0, at + 1)
+      .flatMap(({ batch }, place) => (log[place] === batch ? [] : [batch]))
+  }
+
+  /**
+   * S24: nobody votes for a log without a committed record that he holds, or knows of.
+   *
+   * @param known - Up to where the elector knows of records that it may not hold.
+   */
+  votes(
+    nodeId: string,
+    log: readonly SimulatedBatch[],
+    known: readonly Position[],
+    epoch: number,
+    candidate: readonly SimulatedBatch[],
+  ): void {
+    for (let at = this.#committed.length - 1; at >= 0; at--) {
+      const entry = this.#committed[at]
+      if (entry === undefined || entry.epoch >= epoch || candidate[at] === entry.batch) continue
+      const end = { epoch: entry.batch.epoch, index: entry.batch.lastIndex }
+      const what =
+        log[at] === entry.batch ? 'holds' : known.some((each) => covers(each, end)) ? 'knows of' : ''
+      if (what !== '')
+        fail(
+          `S24: ${nodeId} votes in ${epoch} for a log without ${describeBatch(entry.batch)}, which it ${what}`,
+        )
+    }
+  }
+
+  /** Whether a log holds a committed record, of at most `commitIndex`, at or above a position. */
+  holdsCommitted(log: readonly SimulatedBatch[], commitIndex: number, position: Position): boolean {
+    return this.#committed.some(
+      ({ batch }, at) =>
+        log[at] === batch &&
+        batch.firstIndex <= commitIndex &&
+        covers({ epoch: batch.epoch, index: Math.min(batch.lastIndex, commitIndex) }, position),
+    )
   }
 
   seals(batch: SimulatedBatch): void {
@@ -85,6 +135,8 @@ export class History {
   /**
    * S6 and S4: what one node takes for committed, every other one does too, and a majority of the voters has had it on
    * disk, by the last configuration in the log (S35).
+   *
+   * @param unheardOf - Stores that lost something, without the node having heard from them since.
    */
   commits(
     nodeId: string,
@@ -92,6 +144,7 @@ export class History {
     log: readonly SimulatedBatch[],
     fromIndex: number,
     index: number,
+    unheardOf: number,
   ): void {
     if (index <= fromIndex) fail(`S6: the commit index of ${nodeId} went from ${fromIndex} to ${index}`)
     let at = log.length - 1
@@ -107,7 +160,7 @@ export class History {
     const bits = this.#bitsOf(voters)
     for (let next = last + 1; next <= at; next++) {
       const batch = log[next] as SimulatedBatch
-      const held = bitCount(batch.durableOn & bits)
+      const held = bitCount((batch.durableOn | (batch.lostOn & unheardOf)) & bits)
       if (held < Math.floor(voters.length / 2) + 1) {
         fail(
           `S6: ${nodeId} commits ${describeBatch(batch)}, which ${held} of ${voters.length} voters had on disk`,
@@ -115,6 +168,7 @@ export class History {
       }
       for (const [leadEpoch, leader] of this.#leaders) {
         if (leadEpoch > epoch && leader.log[next] !== batch) {
+          if (batch.lostOn !== 0) throw new PermittedLoss()
           fail(
             `S4: ${nodeId} commits ${describeBatch(batch)} in epoch ${epoch}, unknown to the leader of ${leadEpoch}`,
           )

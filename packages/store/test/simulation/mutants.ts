@@ -65,8 +65,8 @@ export const mutants: readonly Mutant[] = [
     rule: 'S4',
     edits: [
       [
-        'return lastEpoch > own || (lastEpoch === own && lastIndex >= this.#lastIndex)',
-        'return own >= 0 && lastEpoch >= 0 && lastIndex >= this.#lastIndex',
+        'return covers({ epoch: lastEpoch, index: lastIndex }, this.end)',
+        'return lastIndex >= this.#lastIndex',
       ],
     ],
     within: 500,
@@ -74,9 +74,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'elects whatever its log is',
     rule: 'S4',
-    edits: [
-      ['return lastEpoch > own || (lastEpoch === own && lastIndex >= this.#lastIndex)', 'return own >= 0'],
-    ],
+    edits: [['return covers({ epoch: lastEpoch, index: lastIndex }, this.end)', 'return true']],
     within: 500,
   },
   {
@@ -276,6 +274,53 @@ export const mutants: readonly Mutant[] = [
     rule: 'S33',
     edits: [['if (progress.nextIndex < this.#tail.firstIndex) this.#loseSight(progress, nowMs)\n    }', '}']],
     within: 1000,
+  },
+  {
+    name: 'votes for a log that ends before what it owes',
+    rule: 'S24',
+    edits: [['(this.#owed === undefined || covers(end, this.#owed))', 'true']],
+    within: 2000,
+  },
+  {
+    name: 'forgets what it heard to be committed',
+    rule: 'S24',
+    edits: [['if (!covers(this.#heard, position)) this.#heard = position', '']],
+    within: 2000,
+  },
+  {
+    name: 'stands although it knows of records that it lacks',
+    rule: 'S24',
+    edits: [['const inDebt = !this.#debt.allows(this.#tail.end)', 'const inDebt = false']],
+    within: 2000,
+  },
+  {
+    name: 'goes on counting what a member has lost',
+    rule: 'S24',
+    edits: [['progress.forget()', '']],
+    within: 2000,
+  },
+  {
+    name: 'takes itself to be quit of what is not on its disk yet',
+    rule: 'S24',
+    edits: [
+      [
+        'const index = Math.min(this.#tail.commitIndex, this.#tail.durableIndex)',
+        'const index = this.#tail.commitIndex',
+      ],
+    ],
+    within: 5000,
+  },
+  {
+    name: 'does not keep what it owes with its promise',
+    rule: 'S24',
+    edits: [['votedFor, owed: this.#debt.owed }', 'votedFor, owed: undefined }']],
+    within: 1000,
+  },
+  {
+    name: 'takes some for all',
+    rule: 'S24',
+    edits: [['this.#owing.size + more >= voters.length', 'this.#owing.size + more >= voters.length - 1']],
+    within: 5000,
   },
   {
     name: 'searches below the beginning of its log',

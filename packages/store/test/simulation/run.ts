@@ -32,6 +32,8 @@ function runSeeds(from: number, count: number): void {
   let events = 0
   let changes = 0
   let installs = 0
+  let losses = 0
+  let lost = 0
   let longestMs = 0
   for (let seed = from; seed < from + count; seed++) {
     try {
@@ -39,6 +41,8 @@ function runSeeds(from: number, count: number): void {
       events += result.events
       changes += result.reconfigurations
       installs += result.installs
+      losses += result.losses
+      if (result.lost) lost++
       longestMs = Math.max(longestMs, result.settledMs)
     } catch (error) {
       failures++
@@ -50,7 +54,7 @@ function runSeeds(from: number, count: number): void {
   const seconds = (performance.now() - began) / 1000
   console.log(
     `${count} seeds from ${from}, ${failures} failed, ${(count / seconds).toFixed(0)} seeds/s, ` +
-      `${(events / count).toFixed(0)} events and ${(changes / count).toFixed(1)} changes of voters each, ${installs} logs installed, slowest to settle ${longestMs.toFixed(0)} ms`,
+      `${(events / count).toFixed(0)} events and ${(changes / count).toFixed(1)} changes of voters each, ${installs} logs installed, ${losses} stores that forgot, ${lost} runs with a loss that nobody knew of, slowest to settle ${longestMs.toFixed(0)} ms`,
   )
 }
 

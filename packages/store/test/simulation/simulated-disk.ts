@@ -1,3 +1,4 @@
+import { covers, type Position } from '../../src/consensus/debt.ts'
 import type { EpochStart } from '../../src/journal/log.ts'
 import { fail, type SimulatedBatch } from './history.ts'
 import type { SeededRandom } from './random.ts'
@@ -11,11 +12,12 @@ export type LogOperation =
 export interface DurablePromise {
   readonly epoch: number
   readonly votedFor: string | undefined
+  readonly owed: Position | undefined
 }
 
 /** One node's disk: what is durable, and what was asked for and is not yet. Promise and log are separate files. */
 export class SimulatedDisk {
-  promise: DurablePromise = { epoch: 0, votedFor: undefined }
+  promise: DurablePromise = { epoch: 0, votedFor: undefined, owed: undefined }
   readonly log: SimulatedBatch[] = []
   commitIndex = 0
   /** First record that can still be read: what is below is there only to compare logs with. */
@@ -26,6 +28,10 @@ export class SimulatedDisk {
   /** Appends whose `durable` was not yet reported, on the platter or not. */
   #unreported: Extract<LogOperation, { type: 'append' }>[] = []
   readonly #promises: DurablePromise[] = []
+  #remembered: { readonly log: readonly SimulatedBatch[]; readonly commitIndex: number } = {
+    log: [],
+    commitIndex: 0,
+  }
   /** Of this store in `durableOn`. */
   readonly bit: number
   readonly storeUuid: string
@@ -37,6 +43,9 @@ export class SimulatedDisk {
 
   get lastIndex(): number {
     return this.log.at(-1)?.lastIndex ?? 0
+  }
+  get end(): Position {
+    return { epoch: this.lastEpoch, index: this.lastIndex }
   }
   get lastEpoch(): number {
     return this.log.at(-1)?.epoch ?? 0
@@ -103,6 +112,38 @@ export class SimulatedDisk {
     this.#promises.length = 0
     this.#unreported = []
     this.generation++
+  }
+
+  /** An older copy of the log, to come back to. */
+  remember(): void {
+    this.#remembered = { log: [...this.log], commitIndex: this.commitIndex }
+  }
+
+  /**
+   * Something is lost that was durable.
+   *
+   * @returns Whether there was something to lose.
+   */
+  forget(random: SeededRandom, how: 'lies' | 'rollbacks' | 'damages'): boolean {
+    const { end } = this
+    const back = how === 'damages' ? 1 + random.below(2) : 1 + random.below(random.pick([2, 10, 1000]))
+    let left = how === 'rollbacks' ? this.#remembered.log : this.log.slice(0, -back)
+    // Nothing comes back that the beginning of the log is above, and what is gone at its front stays so.
+    const gone = this.log.findLastIndex((batch) => batch.lastIndex < this.firstIndex)
+    if (left.length <= gone || left[gone] !== this.log[gone]) left = this.log.slice(0, gone + 1)
+    const lost = this.log.filter((batch, place) => left[place] !== batch)
+    if (lost.length === 0) return false
+    for (const batch of lost) {
+      batch.durableOn &= ~this.bit
+      batch.lostOn |= this.bit
+    }
+    for (const batch of left) batch.durableOn |= this.bit
+    this.log.splice(0, this.log.length, ...left)
+    const { commitIndex } = how === 'rollbacks' ? this.#remembered : this
+    this.commitIndex = Math.min(commitIndex, this.lastIndex)
+    if (how === 'damages' && (this.promise.owed === undefined || !covers(this.promise.owed, end)))
+      this.promise = { ...this.promise, owed: end }
+    return true
   }
 
   #apply(operation: LogOperation): void {

@@ -1,4 +1,5 @@
 import type { Consensus } from '../../src/consensus/consensus.ts'
+import type { Position } from '../../src/consensus/debt.ts'
 import type { SimulatedBatch } from './history.ts'
 import type { SimulatedDisk } from './simulated-disk.ts'
 
@@ -24,6 +25,15 @@ export class SimulatedNode {
   serving = false
   /** It copies another node's log. */
   installing = false
+  /** Its disk may lose what it reported as durable. */
+  forgetful = false
+  /** The run that began with less than the one before had acknowledged; -1 if there was none. */
+  lostRun = -1
+  /** As leader of `heardEpoch`: in which run each other node answered last. */
+  readonly heardRuns: Map<number, number> = new Map()
+  /** What it was told, or found, to owe, and what it heard to be committed in this run. */
+  owes: Position | undefined
+  heard: Position = { epoch: 0, index: 0 }
   paused = false
   /** Events that wait for the end of the pause. */
   readonly held: (() => void)[] = []

@@ -100,7 +100,9 @@ describe('S24, S27: a store that may have acknowledged what it does not hold', (
     expect(said(node.receive('c', preVote(3, 2, 5), 1), 'c')).toMatchObject([{ granted: true }])
     const level = owing()
     level.stand('timeout', 0)
-    expect(said(level.receive('c', preVote(3, 2, 4), 1), 'c')).toMatchObject([{ granted: false, owing: false }])
+    expect(said(level.receive('c', preVote(3, 2, 4), 1), 'c')).toMatchObject([
+      { granted: false, owing: false },
+    ])
   })
 })
 
@@ -128,11 +130,7 @@ describe('S24: a leader remembers what was acknowledged', () => {
     // It is told again if it comes back once more, until it holds it again.
     node.peerDown('b')
     node.peerUp('b', 'b1', 1005)
-    const again = node.receive(
-      'b',
-      accepted(2, 1, { accepted: false, previousIndex: 3, hintEpoch: 2 }),
-      1006,
-    )
+    const again = node.receive('b', accepted(2, 1, { accepted: false, previousIndex: 3, hintEpoch: 2 }), 1006)
     expect(said(again, 'b')).toContainEqual({ type: 'recall', epoch: 2, owed: { epoch: 2, index: 3 } })
     node.receive('b', accepted(2, 1), 1007)
     node.receive('b', accepted(2, 3), 1008)
@@ -173,7 +171,9 @@ describe('S24: the highest commit index that was heard of', () => {
   }
 
   test('T7: is a floor for votes, although the records never came', () => {
-    expect(said(heard().receive('c', preVote(9, 2, 5), 1), 'c')).toMatchObject([{ granted: false, owing: true }])
+    expect(said(heard().receive('c', preVote(9, 2, 5), 1), 'c')).toMatchObject([
+      { granted: false, owing: true },
+    ])
     expect(said(heard().receive('c', vote(9, 2, 5), 1), 'c')).toMatchObject([{ granted: false }])
     expect(said(heard().receive('c', preVote(9, 2, 6), 1), 'c')).toMatchObject([{ granted: true }])
   })
