@@ -297,7 +297,7 @@ export const mutants: readonly Mutant[] = [
     name: 'goes on counting what a member has lost',
     rule: 'S24',
     edits: [['progress.forget()', '']],
-    within: 2000,
+    within: 20_000,
   },
   {
     name: 'takes itself to be quit of what is not on its disk yet',

@@ -34,8 +34,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         file: 'consensus/log-tail.ts',
-        find: 'return lastEpoch > own || (lastEpoch === own && lastIndex >= this.#lastIndex)',
-        replace: 'return own >= 0 && lastEpoch >= 0 && lastIndex >= this.#lastIndex',
+        find: 'return covers({ epoch: lastEpoch, index: lastIndex }, this.end)',
+        replace: 'return lastEpoch >= 0 && lastIndex >= this.#lastIndex',
       },
     ],
     flavour: 'coups',
@@ -47,8 +47,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         file: 'consensus/campaign.ts',
-        find: 'return this.#granted.size >= this.#electorate.quorum',
-        replace: 'return this.#granted.size >= 2 * this.#electorate.quorum - 1',
+        find: 'return this.#granted.size + more >= this.#electorate.quorum',
+        replace: 'return this.#granted.size + more >= 2 * this.#electorate.quorum - 1',
       },
     ],
     within: 20,
@@ -199,8 +199,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         file: 'consensus/promise-file.ts',
-        find: 'const promise = { epoch: best?.epoch ?? 0, votedFor: best?.votedFor }',
-        replace: 'const promise = { epoch: 0, votedFor: undefined }; void best',
+        find: 'const promise = { epoch: best?.epoch ?? 0, votedFor: best?.votedFor, owed: best?.owed }',
+        replace: 'const promise = { epoch: 0, votedFor: undefined, owed: undefined }; void best',
       },
     ],
     flavour: 'cache',
