@@ -1,6 +1,7 @@
 import type { FaultMix, Scenario } from './faults.ts'
 
-const none: FaultMix = {
+/** No faults. */
+export const quiet: FaultMix = {
   powerLosses: 0,
   earlyDeaths: 0,
   blackouts: 0,
@@ -35,7 +36,7 @@ const flavours: Readonly<Record<FlavourName, (drawn: Scenario) => Scenario>> = {
     ...replicated(drawn),
     victim: true,
     faults: {
-      ...none,
+      ...quiet,
       powerLosses: 0.3,
       kills: 0.3,
       pauses: 0.5,
@@ -49,7 +50,7 @@ const flavours: Readonly<Record<FlavourName, (drawn: Scenario) => Scenario>> = {
     ...replicated(drawn),
     electionTimeoutMs: 200,
     faults: {
-      ...none,
+      ...quiet,
       kills: 1.5,
       pauses: 1.5,
       longestPauseMs: 800,
@@ -62,38 +63,38 @@ const flavours: Readonly<Record<FlavourName, (drawn: Scenario) => Scenario>> = {
     ...replicated(drawn),
     electionTimeoutMs: 200,
     asyncBufferSize: 1048576,
-    faults: { ...none, coups: 3, deathsAtPromotion: 0.5, kills: 0.3, downMs: 50 },
+    faults: { ...quiet, coups: 3, deathsAtPromotion: 0.5, kills: 0.3, downMs: 50 },
   }),
   wipes: (drawn) => ({
     ...replicated(drawn),
     electionTimeoutMs: 200,
-    faults: { ...none, wipes: 1.5, powerLosses: 1, kills: 1, isolations: 1.5, coups: 1, downMs: 800 },
+    faults: { ...quiet, wipes: 1.5, powerLosses: 1, kills: 1, isolations: 1.5, coups: 1, downMs: 800 },
   }),
   links: (drawn) => ({
     ...replicated(drawn),
     electionTimeoutMs: 1000,
     networkMs: 0.5,
-    faults: { ...none, resets: 8, wrongHints: 4, wipes: 0 },
+    faults: { ...quiet, resets: 8, wrongHints: 4, wipes: 0 },
   }),
   truncations: (drawn) => ({
     ...replicated(drawn),
     electionTimeoutMs: 200,
     logSize: 2048,
     asyncBufferSize: 1048576,
-    faults: { ...none, coups: 3, isolations: 1, kills: 0.5, deathsInCuts: 0.9, downMs: 50 },
+    faults: { ...quiet, coups: 3, isolations: 1, kills: 0.5, deathsInCuts: 0.9, downMs: 50 },
   }),
   rot: (drawn) => ({
     ...replicated(drawn),
-    faults: { ...none, damage: 1, restarts: 1, kills: 1, powerLosses: 1, isolations: 0.5 },
+    faults: { ...quiet, damage: 1, restarts: 1, kills: 1, powerLosses: 1, isolations: 0.5 },
   }),
   power: (drawn) => ({
     ...replicated(drawn),
     electionTimeoutMs: 200,
-    faults: { ...none, powerLosses: 3, blackouts: 0.7, deathsAtConfirm: 0.02, slowDisks: 0.5 },
+    faults: { ...quiet, powerLosses: 3, blackouts: 0.7, deathsAtConfirm: 0.02, slowDisks: 0.5 },
   }),
   cache: (drawn) => ({
     ...replicated(drawn),
-    faults: { ...none, kills: 2, killsWithin: 2, diskErrors: 2, blackouts: 1, downMs: 50 },
+    faults: { ...quiet, kills: 2, killsWithin: 2, diskErrors: 2, blackouts: 1, downMs: 50 },
   }),
 }
 
