@@ -20,6 +20,9 @@ export type AdminLog = (
   facts: Readonly<Record<string, unknown>>,
 ) => void
 
+/** Longest time that a backup waits for its reader: meanwhile the journal cannot be freed of what the backup still has to read. */
+const stallMs = 60_000
+
 /** Trailer with the report of a backup; what comes without it is not whole. */
 const reportTrailer = 'levelmq-backup'
 
@@ -61,11 +64,14 @@ export function addAdminRoutes(
   }
 
   app.addHook('onRequest', async (request) => {
-    access.check({
-      method: request.method,
-      peerAddress: request.socket.remoteAddress,
-      headers: request.headers,
-    })
+    const { method, headers, socket } = request
+    try {
+      access.check({ method, peerAddress: socket.remoteAddress, headers })
+    } catch (error) {
+      const path = request.routeOptions.url
+      log('warn', 'administration: refused', { peer: request.ip, method, path, reason: reasonOf(error) })
+      throw error
+    }
   })
 
   app.get('/members', async () => administration().members())
@@ -97,7 +103,7 @@ export function addAdminRoutes(
     return { action, name }
   })
 
-  app.get('/backup', async (request, reply) => {
+  app.get('/backup', { exposeHeadRoute: false }, async (request, reply) => {
     const store = administration()
     if (backingUp) throw new BrokerError({ code: 'BROKER_BUSY' }, 'another backup is being made')
     backingUp = true
@@ -151,7 +157,9 @@ class BackupAnswer {
   async write(chunk: Uint8Array): Promise<void> {
     this.#begin()
     this.#gone.signal.throwIfAborted()
-    if (!this.#response.write(chunk)) await once(this.#response, 'drain', { signal: this.#gone.signal })
+    if (this.#response.write(chunk)) return
+    const signal = AbortSignal.any([this.#gone.signal, AbortSignal.timeout(stallMs)])
+    await once(this.#response, 'drain', { signal })
   }
 
   end(report: BackupReport): void {

@@ -146,6 +146,7 @@ test('admin: without the token nothing is done, and the token is in no log', asy
   expect(refused.headers['www-authenticate']).toBe('Bearer')
   expect(refused.json()).toMatchObject({ code: 'BROKER_NOT_ALLOWED' })
   expect(broker.calls).toEqual([])
+  expect(lines).toEqual([expect.stringMatching(/^warn administration: refused .*"path":"\/admin\/transfer"/)])
   expect((await ask(`Bearer ${adminToken}`)).statusCode).toBe(200)
   expect(lines.join('\n')).toContain('transfer mastership')
   expect(lines.join('\n')).not.toContain(adminToken)
