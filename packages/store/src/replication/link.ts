@@ -51,6 +51,7 @@ export class Link {
   heardMs: number
   /** Answers to {@link Link.probe}. */
   answers = 0
+  #sentMs: number
   readonly #connection: Connection
   readonly #decoder = new FrameDecoder(maxHandshakeFrameBytes)
   readonly #clock: Clock
@@ -78,6 +79,7 @@ export class Link {
     this.#clock = clock
     this.remoteAddress = connection.remoteAddress
     this.heardMs = clock.monotonicMs()
+    this.#sentMs = this.heardMs
     this.#deadline = clock.setTimer(timeoutMs, () => this.close('no handshake in time'))
     connection.handle({
       data: (chunk) => this.#data(chunk),
@@ -121,6 +123,11 @@ export class Link {
     this.send([encodeJsonFrame(FrameType.probe, {})])
   }
 
+  /** Lets the peer hear something if it has not for `idleMs`: a store that is busy with itself says nothing for long. */
+  keepAlive(nowMs: number, idleMs: number): void {
+    if (nowMs - this.#sentMs >= idleMs) this.probe()
+  }
+
   /** Closes at once. */
   close(reason: string): void {
     if (this.#closed) return
@@ -139,6 +146,7 @@ export class Link {
   }
 
   #write(chunks: readonly Uint8Array[]): void {
+    this.#sentMs = this.#clock.monotonicMs()
     if (!this.#connection.write(chunks)) this.#busy = true
   }
 

@@ -36,7 +36,7 @@ export interface MeshOptions {
   /** Own address as the peers know it. */
   readonly address: string
   readonly securityToken: string
-  /** Silence after which a link is given up; members send something at least four times as often. */
+  /** Silence after which a link is given up; something is sent at least four times as often. */
   readonly silenceMs: number
   /** @defaultValue what this release speaks */
   readonly protocols?: ProtocolRange | undefined
@@ -235,10 +235,12 @@ export class Mesh {
   /** Closes links that have been silent for too long, and those to members that are too old for a level just reached. */
   tick(nowMs: number): void {
     const self = this.#self()
+    const { silenceMs } = this.#options
     for (const peer of this.#peers.values()) {
       this.#makeRoom(peer, nowMs)
-      if (peer.link !== undefined && nowMs - peer.link.heardMs > this.#options.silenceMs)
-        peer.link.close(`nothing heard for ${this.#options.silenceMs} ms`)
+      if (peer.link !== undefined && nowMs - peer.link.heardMs > silenceMs)
+        peer.link.close(`nothing heard for ${silenceMs} ms`)
+      peer.link?.keepAlive(nowMs, silenceMs / 4)
       const objection = peer.link && peer.identity && levelObjection(self, peer.identity)
       if (objection !== undefined) peer.link?.dismiss(objection)
     }
