@@ -179,7 +179,7 @@ export class ReplicatedStore implements MessageStore {
     this.#space = new JournalSpace({
       log: opened.journal,
       index: opened.index,
-      ratio: 0,
+      ratio: this.#settings.autoCompactionRatio / 100,
       pinnedFrom: () => this.#pinnedFrom(),
       checkpointWanted: () => opened.applier.hasten(),
       failed: (error) => this.#fail(error),
