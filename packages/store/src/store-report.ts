@@ -4,7 +4,7 @@ import type { Role } from './message-store.ts'
 import type { StoreSettings } from './settings.ts'
 import type { LevelRange } from './store-administration.ts'
 import type { StoreDirectory } from './store-directory.ts'
-import type { MemberStatus, StoreStatus, ZooKeeperStatus } from './store-status.ts'
+import type { MemberStatus, StorageStatus, StoreStatus, ZooKeeperStatus } from './store-status.ts'
 
 /** What a status is made from. */
 export interface StoreFacts {
@@ -70,6 +70,18 @@ export function storeStatus(facts: StoreFacts): StoreStatus {
     electionReason: core?.electedBy ?? facts.master?.electionReason,
     members: [ownStatus(facts), ...facts.others],
     zookeeper: facts.zookeeper,
+    storage: storageStatus(facts),
+  }
+}
+
+function storageStatus({ directory }: StoreFacts): StorageStatus {
+  const { journal, index } = directory
+  return {
+    journalBytes: journal.segments().reduce((sum, segment) => sum + segment.bytes, 0),
+    firstIndex: journal.firstIndex,
+    neededFrom: index.retained.neededFrom,
+    space: 'enough',
+    scrub: undefined,
   }
 }
 

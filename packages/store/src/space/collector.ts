@@ -16,6 +16,7 @@ export class Collector {
   readonly #log: Log
   readonly #index: MessageIndex
   readonly #pinnedFrom: () => number
+  readonly #checkpointWanted: () => void
   readonly #failed: (error: Error) => void
   /** Everything below was no longer needed as of the checkpoint before. */
   #marked = 0
@@ -26,17 +27,14 @@ export class Collector {
     readonly index: MessageIndex
     /** Lowest record index that someone else still has to get from here; plus infinity if nobody. */
     readonly pinnedFrom: () => number
+    readonly checkpointWanted: () => void
     readonly failed: (error: Error) => void
   }) {
     this.#log = parts.log
     this.#index = parts.index
     this.#pinnedFrom = parts.pinnedFrom
+    this.#checkpointWanted = parts.checkpointWanted
     this.#failed = parts.failed
-  }
-
-  /** Whether another checkpoint would let a segment go: there is reason not to wait long for it. */
-  get due(): boolean {
-    return this.#discarding === undefined && this.#frees(Math.min(this.#marked, this.#pinnedFrom()))
   }
 
   /** A checkpoint of the index has become durable. */
@@ -44,12 +42,17 @@ export class Collector {
     const { position, neededFrom, strayAt } = this.#index.retained
     const below = Math.min(this.#marked, neededFrom, this.#pinnedFrom())
     this.#marked = neededFrom
-    if (this.#discarding !== undefined || !this.#frees(below) || this.#beginBelow(below) <= strayAt) return
+    if (this.#discarding !== undefined) return
+    if (!this.#frees(below, strayAt)) {
+      this.#wantMore()
+      return
+    }
     this.#discarding = this.#log
       .discardBelow(below, position)
       .catch(this.#failed)
       .finally(() => {
         this.#discarding = undefined
+        this.#wantMore()
       })
   }
 
@@ -64,8 +67,15 @@ export class Collector {
     return (segments.find(({ lastIndex }) => lastIndex >= below) ?? segments.at(-1))?.firstIndex ?? 0
   }
 
-  #frees(below: number): boolean {
+  /** If another checkpoint lets a segment go, there is reason not to wait long for it. */
+  #wantMore(): void {
+    if (this.#frees(Math.min(this.#marked, this.#pinnedFrom()), this.#index.retained.strayAt))
+      this.#checkpointWanted()
+  }
+
+  #frees(below: number, strayAt: number): boolean {
     const [first, second] = this.#log.segments()
-    return first !== undefined && second !== undefined && first.lastIndex < below
+    if (first === undefined || second === undefined || first.lastIndex >= below) return false
+    return this.#beginBelow(below) > strayAt
   }
 }

@@ -45,7 +45,6 @@ export class JournalSpace {
   checkpointed(): void {
     this.#collector.checkpointed()
     this.#cleaner?.consider()
-    if (this.#collector.due) this.#parts.checkpointWanted()
   }
 
   async close(): Promise<void> {
