@@ -9,6 +9,9 @@ const config: ViteUserConfig = defineConfig({
           name: 'unit',
           include: ['packages/*/test/**/*.test.ts'],
           exclude: ['**/*.zookeeper.test.ts', '**/node_modules/**'],
+          // Far more than any takes on an idle machine: a limit is to find what hangs, not what is slow.
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
         },
       },
       {
