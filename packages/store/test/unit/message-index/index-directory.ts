@@ -2,7 +2,11 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
-import { type LevelIndex, openLevelIndex } from '../../../src/message-index/level-index.ts'
+import {
+  type LevelIndex,
+  type LevelIndexOptions,
+  openLevelIndex,
+} from '../../../src/message-index/level-index.ts'
 
 /** A directory with an index in it, for one test. */
 export class IndexDirectory {
@@ -18,7 +22,7 @@ export class IndexDirectory {
   }
 
   /** Opens the index, closing the one before as a crash would: without a checkpoint. */
-  async reopen(options: { maxProducers?: number; maxGaps?: number } = {}): Promise<LevelIndex> {
+  async reopen(options: Partial<LevelIndexOptions> = {}): Promise<LevelIndex> {
     await this.#index?.close()
     this.#index = undefined
     this.#index = await openLevelIndex({ directory: this.path, maxProducers: 3, maxGaps: 2, ...options })

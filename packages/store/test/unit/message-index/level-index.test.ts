@@ -2,8 +2,9 @@ import { execFile } from 'node:child_process'
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BatchChain, type RecordContent } from '@levelmq/testkit'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { RecordFault } from '../../../src/journal/record.ts'
+import { CheckpointWriter } from '../../../src/message-index/checkpoint.ts'
 import {
   damagedKey,
   formatKey,
@@ -30,7 +31,10 @@ beforeEach(async () => {
   directory = await IndexDirectory.create()
   log = new BatchChain()
 })
-afterEach(() => directory.dispose())
+afterEach(() => {
+  vi.restoreAllMocks()
+  return directory.dispose()
+})
 
 function addMessages(count: number): Buffer {
   return log.next(...Array.from({ length: count }, () => addMessage)).bytes
@@ -221,6 +225,60 @@ test('low mark: stays while the head lives, moves to new messages when all store
   const scanned = index.statistics.scannedEntries
   expect(await index.page(1, 0, 9)).toEqual([])
   expect(index.statistics.scannedEntries).toBe(scanned)
+})
+
+test('queue removed: its entries go, also where that is interrupted', async () => {
+  let index = await directory.reopen()
+  index.apply(log.next(addQueue, { kind: 'queueAdded', name: 'b' }).bytes)
+  for (let round = 0; round < 5; round++) index.apply(addMessages(5000))
+  index.apply(log.next({ ...addMessage, queue: 2 }).bytes)
+  await index.checkpoint()
+  expect(index.liveBytes(1, 30_000)).toBeGreaterThan(25_000)
+  index.apply(log.next({ kind: 'queueRemoved', queue: 1 }).bytes)
+  vi.spyOn(CheckpointWriter.prototype, 'purge').mockRejectedValueOnce(new Error('No space left on device'))
+  await expect(index.checkpoint()).rejects.toMatchObject({ code: 'STORE_DISK_FULL' })
+  index = await directory.reopen()
+  expect(index.appliedIndex, 'that it was removed is there').toBe(25_004)
+  expect(index.queues()).toEqual([{ id: 2, name: 'b', messageCount: 1 }])
+  expect(index.pendingChanges).toBeGreaterThan(0)
+  await index.checkpoint()
+  expect(index.pendingChanges).toBe(0)
+  expect(index.liveBytes(1, 24_959)).toBe(0)
+  expect(index.retained.neededFrom, 'the other queue was added there').toBe(2)
+  expect(await storedMessages()).toEqual([25_003])
+  expect((await directory.reopen()).pendingChanges).toBe(0)
+})
+
+test('rebuild: one that was left is begun anew, one that was ended is not', async () => {
+  let index = await directory.reopen()
+  const later = new BatchChain(999)
+  const kept = later.next({ kind: 'queueKept', queue: 1, name: 'a' })
+  const message = later.next({ kind: 'messageKept', queue: 1, message: 5, envelope: 7 })
+  index.rebuildFrom(1000)
+  index.apply(kept.bytes)
+  await index.checkpoint()
+  index = await directory.reopen()
+  expect(index.begunAnew).toMatch(/before it was rebuilt/)
+  expect(index.appliedIndex).toBe(0)
+  index.rebuildFrom(1000)
+  index.apply(Buffer.concat([kept.bytes, message.bytes]))
+  const rebuilt = index.rebuilt()
+  index.apply(later.next({ kind: 'messagesRemoved', queue: 1, messages: [5] }).bytes)
+  await rebuilt
+  index = await directory.reopen()
+  expect(index.begunAnew).toBeUndefined()
+  expect(await index.page(1, 0, 9)).toEqual([{ index: 5, bytes: 7, redeliveryCount: 0 }])
+})
+
+test('live bytes: an index that counts less than nothing is damaged', async () => {
+  let index = await directory.reopen()
+  index.apply(log.next(addQueue, addMessage).bytes)
+  await index.checkpoint()
+  await directory.look((db) => db.del(numberedKey(RowKind.liveBytes, 0)))
+  index = await directory.reopen()
+  index.apply(removeMessages(2, 2))
+  await expect(index.checkpoint()).rejects.toMatchObject({ code: 'STORE_CORRUPT' })
+  expect((await directory.reopen()).begunAnew).toMatch(/live bytes/)
 })
 
 test('open: a directory that is open is refused', async () => {

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
+import { CheckpointWriter } from '../../../src/message-index/checkpoint.ts'
 import type { LevelIndex } from '../../../src/message-index/level-index.ts'
 import { type Action, actions, expectSame, History, indexOptions } from './history.ts'
 import { IndexDirectory } from './index-directory.ts'
@@ -11,6 +12,8 @@ import { IndexDirectory } from './index-directory.ts'
 type Step =
   | { readonly do: 'apply'; readonly actions: readonly Action[] }
   | { readonly do: 'checkpoint'; readonly wait: boolean }
+  /** A checkpoint for which the disk is full; or seems to be, and what was written is there all the same. */
+  | { readonly do: 'fullDisk'; readonly landed: boolean }
   | { readonly do: 'crash'; readonly replayFrom: number }
   | { readonly do: 'page'; readonly queue: number; readonly after: number; readonly limit: number }
 
@@ -18,11 +21,12 @@ const small = fc.nat({ max: 40 })
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ do: fc.constant('apply'), actions }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('checkpoint'), wait: fc.boolean() }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('fullDisk'), landed: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('crash'), replayFrom: small }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('page'), queue: small, after: small, limit: small }) },
 )
 
-test('level index: holds what the model holds, whatever checkpoints and crashes come in between', async () => {
+test('level index: holds what the model holds, whatever checkpoints, crashes and full disks come in between', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 40 }), async (steps) => {
       const directory = await IndexDirectory.create()
@@ -32,7 +36,7 @@ test('level index: holds what the model holds, whatever checkpoints and crashes 
         await directory.dispose()
       }
     }),
-    { numRuns: 300 },
+    { numRuns: 200 },
   )
 }, 60_000)
 
@@ -80,6 +84,22 @@ class Run {
         const checkpoint = index.checkpoint()
         if (step.wait) await checkpoint
         else this.#waiting.push(checkpoint)
+        return
+      }
+      case 'fullDisk': {
+        await Promise.all(this.#waiting.splice(0))
+        const { write } = CheckpointWriter.prototype
+        vi.spyOn(CheckpointWriter.prototype, 'write').mockImplementationOnce(async function (
+          this: CheckpointWriter,
+          ...args
+        ) {
+          if (step.landed) await write.apply(this, args)
+          throw new Error('No space left on device')
+        })
+        // There may be nothing to write.
+        const failure = await index.checkpoint().catch((error: unknown) => error)
+        vi.restoreAllMocks()
+        if (failure !== undefined) expect(failure).toMatchObject({ code: 'STORE_DISK_FULL' })
         return
       }
       case 'page': {
