@@ -27,7 +27,7 @@ describe('joining a running cluster', { timeout: 30_000 }, () => {
     ['above', [0, 1, 2], [3, 4]],
     ['below', [2, 3, 4], [0, 1]],
   ])(
-    'S35: two members with addresses %s those of the others, whom nobody was told of, become learners and are known to all',
+    'S35, W7: two members with addresses %s those of the others, whom nobody was told of, become learners, count for nothing, and are known to all',
     async (_name, old, added) => {
       const master = await founded(...old)
       const queue = master.master.addQueue('q')

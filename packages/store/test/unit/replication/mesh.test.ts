@@ -158,7 +158,7 @@ describe('mesh', () => {
     one.mesh.setPeers([])
   })
 
-  test('securityToken: a member with another one is shown refused on both sides, told once, the rest go on', async () => {
+  test('W31: a member with another securityToken is shown refused on both sides, told once, the rest go on', async () => {
     const [one, two, three] = [
       await started(1001),
       await started(1002, { token: 'other' }),
