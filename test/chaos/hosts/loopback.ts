@@ -19,6 +19,8 @@ interface RelayedPort {
   readonly host: Host
   readonly port: number
   readonly relayPort: number
+  /** Only clients call there: it need not be looked up who does, which takes its time. */
+  readonly forClients?: true
 }
 
 /**
@@ -61,7 +63,7 @@ export class Loopback implements HostNetwork {
         const stomp = cluster.stompPort(n)
         return [
           { host, port: replication, relayPort: replication + relayOffset.replication },
-          { host, port: stomp, relayPort: stomp + relayOffset.stomp },
+          { host, port: stomp, relayPort: stomp + relayOffset.stomp, forClients: true },
         ]
       }),
     )
@@ -78,11 +80,11 @@ export class Loopback implements HostNetwork {
   }
 
   async #relay(ports: readonly RelayedPort[]): Promise<void> {
-    for (const { host, port, relayPort } of ports) {
+    for (const { host, port, relayPort, forClients } of ports) {
       const relay = new Relay(
         port,
         host,
-        (callerPort) => this.#callerOf(callerPort),
+        (callerPort) => (forClients ? 'clients' : this.#callerOf(callerPort)),
         (from, to) => this.#way(from, to),
       )
       this.#relays.push(relay)
