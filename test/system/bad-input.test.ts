@@ -26,7 +26,7 @@ test.each<[string, (configuration: BrokerConfiguration) => void, RegExp[]]>([
     [/levelmq\.yaml:\d+/, /transportConnectors/, /smtp/],
   ],
 ])(
-  'a configuration with %s: is refused, and the message names place, key, value and what is allowed',
+  'a configuration with %s: is refused, and the message names place, key, value and what is allowed (W32)',
   async (_, change, expected) => {
     await withCluster({ start: [], configure: change }, async (cluster) => {
       await expectRefusal(cluster, 1, expected)
@@ -84,7 +84,7 @@ test('a member with a wrong securityToken: is refused, the status tells why, the
   })
 })
 
-test('garbage and frames over the limit on any port: only that connection ends, others are unaffected', async () => {
+test('garbage and frames over the limit on any port: only that connection ends, others are unaffected (X17)', async () => {
   await withCluster({}, async (cluster) => {
     const master = await cluster.waitForService()
     const before = await cluster.status(master)

@@ -8,7 +8,7 @@ import { holdsFor, waitFor } from './wait-for.ts'
 
 const bodies = (count: number): string[] => Array.from({ length: count }, (_, i) => `message ${i}`)
 
-test('a damaged journal: the broker refuses to start, names file and offset, changes nothing; the others go on', async () => {
+test('a damaged journal: the broker refuses to start, names file and offset, changes nothing; the others go on (W8, W11)', async () => {
   await withCluster({}, async (cluster) => {
     const master = await cluster.waitForService()
     const client = await cluster.connect(master)

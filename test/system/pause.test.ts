@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { electionTimeoutMs, withCluster } from './cluster-fixture.ts'
 import { waitFor } from './wait-for.ts'
 
-test('a master that was stopped for three election timeouts: confirms nothing, drops its clients, returns as slave', async () => {
+test('a master that was stopped for three election timeouts: confirms nothing, drops its clients, returns as slave (S10, T1, W25)', async () => {
   await withCluster({}, async (cluster) => {
     const old = await cluster.waitForService()
     const before = await cluster.status(old)

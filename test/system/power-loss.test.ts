@@ -3,7 +3,7 @@ import { withCluster } from './cluster-fixture.ts'
 import { FailoverProducer } from './failover-client.ts'
 import { waitFor } from './wait-for.ts'
 
-test('the whole cluster killed at once and started again: everything that was confirmed is there, in order', async () => {
+test('the whole cluster killed at once and started again: everything that was confirmed is there, in order (S17, W10)', async () => {
   await withCluster({}, async (cluster) => {
     await cluster.waitForService()
     const confirmed = new Set<string>()

@@ -10,7 +10,7 @@ const boundMs = 3 * electionTimeoutMs + 1_000
 const bodies = (from: number, count: number): string[] =>
   Array.from({ length: count }, (_, i) => `m${from + i}`)
 
-test('a master that lost both slaves: confirms nothing, closes its clients in bounded time, resumes with one back', async () => {
+test('a master that lost both slaves: confirms nothing, closes its clients in bounded time, resumes with one back (S13, T20, W22)', async () => {
   await withCluster({}, async (cluster) => {
     const master = await cluster.waitForService()
     const slaves = cluster.numbers().filter((n) => n !== master)

@@ -5,7 +5,7 @@ import { waitFor } from './wait-for.ts'
 
 const bodiesOf = (frames: readonly Frame[]): string[] => frames.map((frame) => `${frame.body}`)
 
-test('a killed consumer: what it had not acknowledged comes again, what it had never, not even after a failover', async () => {
+test('a killed consumer: what it had not acknowledged comes again, what it had never, not even after a failover (S16, T15, W14)', async () => {
   await withCluster({}, async (cluster) => {
     const master = await cluster.waitForService()
     const producer = await cluster.connect(master)

@@ -8,7 +8,7 @@ test.each([
   ['remote_mem', true],
   ['local_disk', true],
   ['local_mem', true],
-])('sync %s: starts, confirms, and shows in the status whether it is weaker', async (sync, weaker) => {
+])('sync %s: starts, confirms, and shows in the status whether it is weaker (W32)', async (sync, weaker) => {
   await withCluster({ store: { sync } }, async (cluster) => {
     const master = await cluster.waitForService()
     const client = await cluster.connect(master)

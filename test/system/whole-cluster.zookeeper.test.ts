@@ -21,13 +21,13 @@ function withZooKeeper(body: (cluster: Cluster) => Promise<void>): Promise<void>
   return withCluster({ elector: 'zookeeper', zkAddress: zookeeper.address }, body)
 }
 
-test('zookeeper: a text of 10,000 lines survives a SIGKILL of the master in the middle of it', async () => {
+test('zookeeper: a text of 10,000 lines survives a SIGKILL of the master in the middle of it (W1)', async () => {
   await withZooKeeper(async (cluster) => {
     await produceKillConsume(cluster)
   })
 })
 
-test('zookeeper: a blip shorter than the session timeout costs no failover', async () => {
+test('zookeeper: a blip shorter than the session timeout costs no failover (W17)', async () => {
   await withZooKeeper(async (cluster) => {
     const { master, epoch } = await serving(cluster)
     const connection = await cluster.connect(master)
@@ -62,7 +62,7 @@ test('zookeeper: the kill of its leader loses nothing, and service goes on', asy
 })
 
 test(
-  'zookeeper: away for longer than every session, and back: no process ends, nothing is lost, nobody has to act',
+  'zookeeper: away for longer than every session, and back: no process ends, nothing is lost, nobody has to act (T19, W16, W18)',
   async () => {
     await withZooKeeper(async (cluster) => {
       await serving(cluster)

@@ -31,7 +31,7 @@ test('broker: an elected master that does not listen yet is shown as electing', 
   expect(broker.status().connectors).toEqual([{ name: 'test', uri: 'test://localhost:1', listening: true }])
 })
 
-test('broker: on demotion all clients are disconnected before the call returns', async () => {
+test('S10: on demotion all clients are disconnected before the call returns', async () => {
   const { broker, store, connector } = await serving()
   const clients = [connector.accept(), connector.accept()]
   expect(broker.status().clients).toBe(2)
@@ -52,7 +52,7 @@ test('broker: demoted before its connectors listen, it ends as a slave that list
   expect(broker.status().role).toBe('slave')
 })
 
-test('broker: promoted, demoted and promoted before it listens, it serves the last mastership', async () => {
+test('W28: promoted, demoted and promoted in one process before it listens, it serves the last mastership', async () => {
   const { broker, store, connector } = await started()
   connector.holdListen()
   store.promote()
@@ -159,7 +159,7 @@ test('broker: an address that is taken at promotion for a while is tried again',
   expect(fatal).toEqual([])
 })
 
-test('broker: an address that stays taken at promotion ends the process with its name', async () => {
+test('W20: an address that stays taken at promotion ends the process with its name', async () => {
   const { broker, store, connector, fatal } = await started()
   connector.inUse = Number.POSITIVE_INFINITY
   store.promote()

@@ -2,7 +2,7 @@ import { StoreError } from '@levelmq/store'
 import { expect, test } from 'vitest'
 import { EngineFixture } from './engine-fixture.ts'
 
-test('queue: a message that is not committed is not delivered', async () => {
+test('S15: a message that is not committed is not delivered', async () => {
   const { store, client } = await opened()
   const consumer = client()
   consumer.subscribe('q')
@@ -118,7 +118,7 @@ test('T27: a queue that is not there is not deleted, and a lost mastership leave
   await expect(deleted).rejects.toMatchObject({ code: 'STORE_NOT_MASTER' })
 })
 
-test('lease: nothing is delivered without it, and delivery goes on when it comes back', async () => {
+test('S9: nothing is delivered without the lease, and delivery goes on when it comes back', async () => {
   const { store, client } = await opened()
   const consumer = client()
   consumer.subscribe('q')
@@ -213,7 +213,7 @@ test('confirm: an acknowledgement alone in its read waits for its own record', a
   expect(worker.confirmations).toEqual([store.lastIndex])
 })
 
-test('duplicate: a repeated message is not stored, and waits for the index of the first', async () => {
+test('S22: a repeated message is not stored, and waits for the index of the first', async () => {
   const { store, client } = await opened()
   const producer = client()
   const consumer = client()
@@ -242,7 +242,7 @@ test('duplicate: of a message that is confirmed already is confirmed at the end 
   expect(again.flushes).toBe(1)
 })
 
-test('duplicate: after a failover is known, and what was not committed is taken again', async () => {
+test('S22, T14: after a failover a repeated message is known, and what was not committed is taken again', async () => {
   const { store, client, fixture } = await opened()
   client().put('q', 'a', 'p', 1)
   store.commit()
@@ -309,7 +309,7 @@ test('consumers: in auto mode a delivery is an acknowledgement', async () => {
   expect(store.queues()[0]?.messageCount).toBe(0)
 })
 
-test('dead consumer: its messages go to another in their old order, with a count that is recorded', async () => {
+test('S17: messages of a dead consumer go to another in their old order, with a count that is recorded', async () => {
   const fixture = await opened()
   const { store, client } = fixture
   const dead = client()
@@ -334,7 +334,7 @@ test('dead consumer: its messages go to another in their old order, with a count
   expect(store.queues()[0]?.messageCount).toBe(0)
 })
 
-test('dead consumer: the redelivery count outlives a failover', async () => {
+test('S16: the redelivery count outlives a failover', async () => {
   const fixture = await opened()
   const { store, client } = fixture
   for (let death = 1; death <= 3; death++) {
@@ -371,7 +371,7 @@ test('reject: the message comes first again, before newer ones', async () => {
   ])
 })
 
-test('acknowledged: a message whose removal is not committed is not delivered again', async () => {
+test('S16: a message whose removal is not committed is not delivered again', async () => {
   const fixture = await opened()
   const { store, client } = fixture
   const worker = client()
@@ -386,7 +386,7 @@ test('acknowledged: a message whose removal is not committed is not delivered ag
   expect(next.texts).toEqual([])
 })
 
-test('demotion: all clients are disconnected at once, and later calls have no effect', async () => {
+test('S10: on demotion all clients are disconnected at once, and later calls have no effect', async () => {
   const { store, client } = await opened()
   const clients = [client(), client(), client()]
   const [worker = client()] = clients
