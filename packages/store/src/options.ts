@@ -22,6 +22,11 @@ export interface LevelDbOptions {
    * lives in it again; 100 to 10000, or 0 for never. ActiveMQ's setting of this name compacts its index. @defaultValue 200
    */
   readonly autoCompactionRatio?: number
+  /**
+   * From the end of one pass over the whole journal in search of damage to the beginning of the next, in milliseconds, 1000 to
+   * 2592000000, or 0 for never. @defaultValue 86400000
+   */
+  readonly scrubInterval?: number
   /** Appended and not yet committed bytes above which producers are held back, 64 KiB to 1 GiB. @defaultValue 33554432 */
   readonly asyncBufferSize?: number
   /** Largest record in bytes, 1 KiB to 128 MiB less 1 KiB. @defaultValue 104857600 + 65536 */

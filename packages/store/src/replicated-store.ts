@@ -10,7 +10,9 @@ import type { Clock, Timer } from './io/clock.ts'
 import type { Disk } from './io/disk.ts'
 import type { Network } from './io/network.ts'
 import type { Random } from './io/random.ts'
+import { type Damage, damagedRecords } from './journal/damage.ts'
 import type { Journal } from './journal/journal.ts'
+import { Scrubber } from './journal/scrubber.ts'
 import { supportedLevels } from './level.ts'
 import { Mastership } from './mastership.ts'
 import { isVoter, type MemberInfo, Members, parseMemberInfo } from './members.ts'
@@ -35,6 +37,7 @@ import { JournalSpace } from './space/journal-space.ts'
 import type { LevelRange, StoreAdministration } from './store-administration.ts'
 import {
   closeStoreDirectory,
+  type Mender,
   type OpenIndex,
   openStoreDirectory,
   type StoreDirectory,
@@ -67,6 +70,8 @@ export interface StoreEnvironment {
 
 const tickMs = 10
 const infoEveryMs = 500
+/** How fast the journal is read in search of damage: little beside what a disk can do. */
+const scrubBytesPerSecond: number = 8 * 1024 * 1024
 /** Part of the election timeout for which a master may dispatch after a majority answered. */
 const leasePart = 4
 /** Heartbeats per election timeout. */
@@ -98,6 +103,9 @@ export class ReplicatedStore implements MessageStore {
   /** Undefined while the directory is being opened, also when a copied store takes the place of the one before. */
   #opened: StoreDirectory | undefined
   #space: JournalSpace | undefined
+  #scrubber: Scrubber | undefined
+  /** Damaged places found since the start. */
+  #damages = 0
   #cluster: StoreIdentity['cluster']
   #replica: Replica | undefined
   #membership: Membership | undefined
@@ -116,6 +124,8 @@ export class ReplicatedStore implements MessageStore {
   /** The promise that is being written. */
   #promising: Promise<void> | undefined
   #closing: Promise<void> | undefined
+  /** Settled by `close`, for what waits for others. */
+  readonly #closeCalled = Promise.withResolvers<void>()
   #failure: Error | undefined
 
   constructor(settings: StoreSettings, host: StoreHost, environment: StoreEnvironment) {
@@ -168,23 +178,37 @@ export class ReplicatedStore implements MessageStore {
         durable: (at) => this.#replica?.durable(at),
         applied: (at) => this.#applied(at),
         checkpointed: () => this.#space?.checkpointed(),
-        damaged: ({ file, fromIndex, toIndex }) =>
-          this.#host.log('error', `records ${fromIndex} to ${toIndex} are damaged in ${file}`),
+        damaged: (damage) => this.#damaged(damage),
         failed: (error) => this.#fail(error),
       },
       this.#host.log,
+      this.#settings.replication === undefined ? undefined : this.#mender(),
     )
     this.#entered(opened.identity, opened.journal)
     this.#opened = opened
     this.#space = new JournalSpace({
-      log: opened.journal,
+      log: opened.log,
       index: opened.index,
       ratio: this.#settings.autoCompactionRatio / 100,
       pinnedFrom: () => this.#pinnedFrom(),
       checkpointWanted: () => opened.applier.hasten(),
       failed: (error) => this.#fail(error),
     })
+    this.#scrub(opened.journal)
     return opened
+  }
+
+  #scrub(journal: Journal): void {
+    const { scrubInterval } = this.#settings
+    if (scrubInterval === 0) return
+    this.#scrubber = new Scrubber({
+      journal,
+      clock: this.#clock,
+      bytesPerSecond: scrubBytesPerSecond,
+      restMs: scrubInterval,
+      troubled: (error) => this.#host.log('warn', `the journal could not be read through: ${error}`),
+    })
+    this.#scrubber.start()
   }
 
   /** The journal is open, if maybe damaged. */
@@ -200,12 +224,42 @@ export class ReplicatedStore implements MessageStore {
       generation: identity.generation,
       segmentBytes: this.#settings.logSize,
       journal,
+      connected: () => this.#members.connected().map(({ nodeId }) => nodeId),
       commitIndex: () => this.#replica?.core.commitIndex ?? 0,
       send: (to, transfer) => this.#mesh?.sendBulk(to, encodeTransfer(transfer)),
       copied: () => this.#install(),
       failed: (error) => this.#fail(error),
       log: this.#host.log,
     })
+  }
+
+  #mender(): Mender {
+    return {
+      damaged: async (identity, journal) => {
+        // It takes part in nothing until it has back what it had: it only asks, whoever is master.
+        this.#entered(identity, journal)
+        await this.#openNetwork()
+        this.#refuseIfClosing()
+        this.#startElector()
+        if (this.#ticker === undefined) this.#tick()
+        await Promise.race([this.#transfers?.repairer.repair(), this.#closeCalled.promise])
+        this.#refuseIfClosing()
+        await this.#transfers?.close()
+      },
+      mend: async () => {
+        await Promise.race([this.#transfers?.repairer.repair(), this.#closeCalled.promise])
+        this.#refuseIfClosing()
+      },
+    }
+  }
+
+  /** A read, or the scrubber, met damage. */
+  #damaged(damage: Damage): void {
+    // While it is being opened, the opening sees to it.
+    if (this.#opened === undefined) return
+    this.#damages++
+    if (this.#settings.replication === undefined) this.#fail(damagedRecords(damage))
+    else void this.#transfers?.repairer.repair()
   }
 
   #startElector(): void {
@@ -255,6 +309,7 @@ export class ReplicatedStore implements MessageStore {
 
   /** Nothing goes on in the background any more that uses the directory. */
   async #leave(): Promise<void> {
+    await this.#scrubber?.stop()
     await this.#space?.close()
     await this.#transfers?.close()
     await this.#promising
@@ -268,6 +323,7 @@ export class ReplicatedStore implements MessageStore {
 
   close(): Promise<void> {
     this.#closing ??= this.#close()
+    this.#closeCalled.resolve()
     return this.#closing
   }
 
@@ -290,7 +346,7 @@ export class ReplicatedStore implements MessageStore {
 
   status(): StoreStatus {
     const directory = this.#opened
-    if (directory === undefined) return openingStatus(this.#settings)
+    if (directory === undefined) return openingStatus(this.#settings, this.#transfers?.repairer.damage)
     const core = this.#replica?.core
     const { nodeId } = directory.identity
     const master = this.#members.infoOf(core?.leader)
@@ -309,6 +365,17 @@ export class ReplicatedStore implements MessageStore {
       bootId: this.#bootId,
       levels: this.#environment.levels ?? supportedLevels,
       zookeeper: this.#elector?.status(),
+      scrub:
+        this.#scrubber === undefined
+          ? undefined
+          : {
+              atIndex: this.#scrubber.atIndex,
+              found: {
+                lastPassMs: this.#scrubber.lastPassMs,
+                damaged: this.#damages,
+                repaired: this.#transfers?.repairer.repaired ?? 0,
+              },
+            },
     })
   }
 
@@ -408,10 +475,10 @@ export class ReplicatedStore implements MessageStore {
   #join(cluster: Cluster): void {
     const directory = this.#directory()
     const clusters = new ClusterHistory(cluster, directory.configurations)
-    const { identity, journal, epochStarts, commitIndex, applier, promise, promiseFile } = directory
+    const { identity, journal, log, epochStarts, commitIndex, applier, promise, promiseFile } = directory
     const { sync, weight, electionTimeoutMs, asyncBufferSize } = this.#settings
     const replica = new Replica({
-      log: journal,
+      log,
       applier,
       clusters,
       clock: this.#clock,
@@ -506,6 +573,7 @@ export class ReplicatedStore implements MessageStore {
   #peerUp(peer: NodeIdentity): void {
     this.#host.log('info', `connected to ${peer.name}`, { nodeId: peer.nodeId, address: peer.address })
     this.#members.up(peer)
+    this.#transfers?.connected(peer.nodeId)
     if (this.#cluster !== undefined) this.#greet(peer)
     this.#replica?.peerUp(peer.nodeId, peer.storeUuid)
     this.#considerFounding()

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { Applier } from './applier.ts'
 import { configurationIn, readConfiguration } from './configuration-record.ts'
 import { type EpochPromise, PromiseFile } from './consensus/promise-file.ts'
+import { MendedLog } from './copying/mended-log.ts'
 import { StoreError } from './errors.ts'
 import { generationIn } from './generation.ts'
 import type { Clock } from './io/clock.ts'
@@ -10,13 +11,14 @@ import type { Random } from './io/random.ts'
 import { batchHeaderBytes, decodeBatchHeader } from './journal/batch.ts'
 import { batchesUpTo } from './journal/batch-run.ts'
 import { type Journal, openJournal } from './journal/journal.ts'
-import type { EpochStart, LogListener } from './journal/log.ts'
+import type { EpochStart, Log, LogListener } from './journal/log.ts'
 import { type LevelIndexOptions, openLevelIndex } from './message-index/level-index.ts'
 import type { MessageIndex } from './message-index/message-index.ts'
 import { MessageReader } from './message-reader.ts'
 import type { StoreSettings } from './settings.ts'
 import type { StoreHost } from './store-factory.ts'
 import { type Cluster, readIdentity, type StoreIdentity, writeIdentity } from './store-identity.ts'
+import type { Position } from './store-status.ts'
 
 /** Read at a time, and changes gathered between two checkpoints, while an index is built anew. */
 const rebuildBytes: number = 4 * 1024 * 1024
@@ -28,6 +30,14 @@ export interface DirectoryListener extends LogListener {
   applied(index: number): void
   /** A checkpoint of the index has become durable. */
   checkpointed(): void
+}
+
+/** Repairs a journal from other members (rule S27). */
+export interface Mender {
+  /** The journal was found damaged while it was opened; resolves when it is whole. Nothing else of the store is open yet. */
+  damaged(identity: StoreIdentity, journal: Journal): Promise<void>
+  /** The same for the open store. */
+  mend(): Promise<void>
 }
 
 /** What a directory needs of the world. */
@@ -48,6 +58,8 @@ export type OpenIndex = (options: LevelIndexOptions) => Promise<OpenedIndex>
 export interface StoreDirectory {
   readonly identity: StoreIdentity
   readonly journal: Journal
+  /** The journal, for reading: damage makes that slower where there are other members, and not fail. */
+  readonly log: Log
   /** As recovered. */
   readonly epochStarts: readonly EpochStart[]
   /** Of what was recovered, so much is known to be committed. */
@@ -64,6 +76,7 @@ export interface StoreDirectory {
 /**
  * Opens a store's directory and recovers what is in it.
  *
+ * @param mender - Has damage repaired from other members; without it damage is an error.
  * @throws StoreError as `MessageStore.open`; nothing of the directory is left open then.
  */
 export async function openStoreDirectory(
@@ -71,6 +84,7 @@ export async function openStoreDirectory(
   environment: DirectoryEnvironment,
   listener: DirectoryListener,
   log: StoreHost['log'],
+  mender: Mender | undefined,
 ): Promise<StoreDirectory> {
   const { disk } = environment
   const { directory } = settings
@@ -87,21 +101,30 @@ export async function openStoreDirectory(
     if (identity.generation !== generation) throw inUse(directory)
     const promises = await PromiseFile.open(disk, directory, identity.cluster !== undefined)
     closers.push(() => promises.file.close())
-    const { promise } = promises
-    const {
-      log: journal,
-      epochStarts,
-      configurations,
-      report,
-    } = await openJournal({
+    let { promise } = promises
+    const journalOptions = {
       disk,
       directory: generationIn(directory, generation).journal,
       segmentBytes: settings.logSize,
       verifiedTo: index.appliedIndex,
       epochStarts: index.epochStarts,
       listener,
-    })
+      owed: async (position: Position) => {
+        promise = { ...promise, owed: position }
+        await promises.file.write(promise)
+      },
+      tolerate: mender !== undefined,
+    }
+    let opened = await openJournal(journalOptions)
+    while (opened.damage !== undefined && mender !== undefined) {
+      const damaged = opened.log
+      await mender.damaged(identity, damaged).finally(() => damaged.close())
+      // What was damaged may have held anything: it is recovered as if it had just been found.
+      opened = await openJournal(journalOptions)
+    }
+    const { log: journal, epochStarts, configurations, report } = opened
     closers.push(() => journal.close())
+    const readable = mender === undefined ? journal : new MendedLog(journal, () => mender.mend())
     log('info', 'journal recovered', { ...report })
     if (index.appliedIndex < journal.start.firstIndex - 1 && index.appliedIndex > 0) {
       log('warn', 'the index ends before the journal begins: it is rebuilt')
@@ -109,9 +132,9 @@ export async function openStoreDirectory(
       await disk.removeDirectory(generationIn(directory, generation).index)
       index = await openIndexIn(settings, environment, generation)
     }
-    await foldBeginning(index, journal, log)
+    await foldBeginning(index, readable, log)
     const applier = new Applier({
-      log: journal,
+      log: readable,
       index,
       clock: environment.clock,
       flushDelayMs: settings.flushDelay,
@@ -121,11 +144,12 @@ export async function openStoreDirectory(
     })
     const commitIndex = Math.max(index.appliedIndex, await knownCommit(journal))
     applier.committed(commitIndex)
-    const reader = new MessageReader(journal, index)
+    const reader = new MessageReader(readable, index)
     return {
       identity,
       configurations: await clustersIn(identity, index, journal, configurations),
       journal,
+      log: readable,
       epochStarts,
       commitIndex,
       index,
@@ -172,7 +196,7 @@ function openIndexIn(
  * Builds an index anew from a journal that does not begin with record 1: up to the record from which on that is as good as
  * the whole log. From there on the applier takes over.
  */
-async function foldBeginning(index: OpenedIndex, journal: Journal, log: StoreHost['log']): Promise<void> {
+async function foldBeginning(index: OpenedIndex, journal: Log, log: StoreHost['log']): Promise<void> {
   const { firstIndex, replayTo } = journal.start
   if (index.appliedIndex > 0 || replayTo === 0) {
     if (index.appliedIndex === 0 && journal.lastIndex > 0)

@@ -1,4 +1,5 @@
 import type { Consensus } from './consensus/consensus.ts'
+import type { Damage } from './journal/damage.ts'
 import type { MemberInfo } from './members.ts'
 import type { Role } from './message-store.ts'
 import type { StoreSettings } from './settings.ts'
@@ -25,10 +26,13 @@ export interface StoreFacts {
   readonly bootId: string
   readonly levels: LevelRange
   readonly zookeeper: ZooKeeperStatus | undefined
+  readonly scrub:
+    | { readonly atIndex: number; readonly found: Omit<NonNullable<StorageStatus['scrub']>, 'progress'> }
+    | undefined
 }
 
 /** While the directory is still being opened, which takes long after a crash with a long journal. */
-export function openingStatus(settings: StoreSettings): StoreStatus {
+export function openingStatus(settings: StoreSettings, damage: Damage | undefined): StoreStatus {
   const { nodeId, memberName, directory } = settings
   return {
     ...configured(settings),
@@ -41,7 +45,10 @@ export function openingStatus(settings: StoreSettings): StoreStatus {
     commitIndex: 0,
     durableIndex: 0,
     quorum: { needed: neededOf(settings), present: 0 },
-    waitingFor: `the recovery of the store in ${directory}`,
+    waitingFor:
+      damage === undefined
+        ? `the recovery of the store in ${directory}`
+        : `a member that has records ${damage.fromIndex} to ${damage.toIndex}: they are damaged in ${damage.file}`,
     masterNodeId: undefined,
     masterInfo: undefined,
     electionReason: undefined,
@@ -74,14 +81,18 @@ export function storeStatus(facts: StoreFacts): StoreStatus {
   }
 }
 
-function storageStatus({ directory }: StoreFacts): StorageStatus {
+function storageStatus({ directory, scrub }: StoreFacts): StorageStatus {
   const { journal, index } = directory
+  const { firstIndex, lastIndex } = journal
   return {
     journalBytes: journal.segments().reduce((sum, segment) => sum + segment.bytes, 0),
-    firstIndex: journal.firstIndex,
+    firstIndex,
     neededFrom: index.retained.neededFrom,
     space: 'enough',
-    scrub: undefined,
+    scrub: scrub && {
+      ...scrub.found,
+      progress: Math.min(1, Math.max(0, scrub.atIndex - firstIndex) / Math.max(1, lastIndex - firstIndex)),
+    },
   }
 }
 

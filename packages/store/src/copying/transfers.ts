@@ -6,6 +6,7 @@ import type { Journal } from '../journal/journal.ts'
 import { maxTransferBytes, type Transfer } from '../replication/transfer.ts'
 import type { StoreHost } from '../store-factory.ts'
 import { LogSource } from './log-source.ts'
+import { Repairer } from './repairer.ts'
 import { StoreCopy } from './store-copy.ts'
 
 export interface TransfersParts {
@@ -17,6 +18,7 @@ export interface TransfersParts {
   readonly segmentBytes: number
   readonly journal: Journal
   readonly commitIndex: () => number
+  readonly connected: () => readonly string[]
   readonly send: (nodeId: string, transfer: Transfer) => void
   /** A copy of the store is whole, as the next generation. */
   readonly copied: () => void
@@ -34,14 +36,33 @@ export class Transfers {
   readonly #parts: TransfersParts
   /** For other copies of the log than those that members ask for. */
   readonly source: LogSource
+  readonly repairer: Repairer
   #copy: StoreCopy | undefined
   #lastId = 0
   #copyId = 0
+  #repairId = 0
   #closed = false
 
   constructor(parts: TransfersParts) {
     this.#parts = parts
-    this.source = new LogSource(parts.journal, parts.commitIndex)
+    const { journal, clock, connected, send, log } = parts
+    this.source = new LogSource(journal, parts.commitIndex)
+    this.repairer = new Repairer({
+      journal,
+      clock,
+      members: connected,
+      ask: (nodeId, fromIndex, toIndex) => {
+        this.#repairId = ++this.#lastId
+        send(nodeId, {
+          type: 'repairRequest',
+          id: this.#repairId,
+          fromIndex,
+          toIndex,
+          maxBytes: maxTransferBytes,
+        })
+      },
+      log,
+    })
   }
 
   /** How far the copy is that is being made of another member's store. */
@@ -75,7 +96,12 @@ export class Transfers {
     this.#copy.from(nodeId)
   }
 
+  connected(nodeId: string): void {
+    this.repairer.connected(nodeId)
+  }
+
   lost(nodeId: string): void {
+    this.repairer.lost(nodeId)
     this.#copy?.lost(nodeId)
   }
 
@@ -96,6 +122,8 @@ export class Transfers {
         void this.#mend(from, transfer.id, transfer.fromIndex, transfer.toIndex, transfer.maxBytes)
         break
       case 'repairReply':
+        if (transfer.id !== this.#repairId) return
+        this.repairer.received(from, transfer.batches === 'unknown' ? undefined : transfer.batches)
         break
       default:
         transfer satisfies never
@@ -104,6 +132,7 @@ export class Transfers {
 
   async close(): Promise<void> {
     this.#closed = true
+    this.repairer.close()
     await this.#copy?.close()
   }
 

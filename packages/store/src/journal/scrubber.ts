@@ -39,6 +39,11 @@ export class Scrubber {
     return this.#lastPassMs
   }
 
+  /** First record of the segment that is read next in the present pass. */
+  get atIndex(): number {
+    return this.#place?.segment ?? 0
+  }
+
   start(): void {
     if (this.#timer === undefined && !this.#stopped) this.#setTimer(0)
   }
