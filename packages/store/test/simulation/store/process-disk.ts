@@ -32,6 +32,8 @@ export class ProcessDisk implements Disk {
   readonly #mustGiveUp: () => void
   /** Called when bytes are about to be zeroed, or a segment removed: the log is cut. */
   readonly #cutting: () => void
+  /** Called when a directory is gone. */
+  readonly #removed: (directory: string) => void
   readonly #pending = new Set<PendingOperation>()
 
   constructor(
@@ -42,6 +44,7 @@ export class ProcessDisk implements Disk {
     faults: DiskFaults,
     mustGiveUp: () => void,
     cutting: () => void,
+    removed: (directory: string) => void,
   ) {
     this.#process = process
     this.#scheduler = scheduler
@@ -50,6 +53,7 @@ export class ProcessDisk implements Disk {
     this.#faults = faults
     this.#mustGiveUp = mustGiveUp
     this.#cutting = cutting
+    this.#removed = removed
   }
 
   /** The process is killed: what the kernel was about to do it does, does in part, or does not. */
@@ -119,7 +123,10 @@ export class ProcessDisk implements Disk {
   }
 
   removeDirectory(directory: string): Promise<void> {
-    return this.perform('remove', () => this.#disk.removeDirectory(directory))
+    return this.perform('remove', async () => {
+      await this.#disk.removeDirectory(directory)
+      this.#removed(directory)
+    })
   }
 
   syncDirectory(directory: string): Promise<void> {

@@ -4,6 +4,7 @@ import type { Dice } from './scheduler.ts'
 import {
   type ClusterListener,
   directory,
+  journalOf,
   type SimulatedCluster,
   type SimulatedNode,
 } from './simulated-cluster.ts'
@@ -246,7 +247,7 @@ export class RandomFaults implements ClusterListener {
       const bit = dice.below(disk.content(promise).length * 8)
       this.#cluster.scheduler.note(`${name}: bit ${bit} of ${promise} flips`)
       disk.flipBit(promise, bit)
-    } else this.#cluster.scheduler.note(`${name}: ${damageJournal(disk, `${directory}/journal/`, dice)}`)
+    } else this.#cluster.scheduler.note(`${name}: ${damageJournal(disk, `${journalOf(disk)}/`, dice)}`)
   }
 
   #disturbZooKeeper(dice: Dice, node: SimulatedNode): void {

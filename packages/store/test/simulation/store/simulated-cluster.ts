@@ -8,6 +8,7 @@ import type { Elector, ElectorHost } from '../../../src/election/elector.ts'
 import { RaftElector } from '../../../src/election/raft/elector.ts'
 import { ZooKeeperElector } from '../../../src/election/zookeeper/elector.ts'
 import { StoreError } from '../../../src/errors.ts'
+import { generationIn } from '../../../src/generation.ts'
 import type { Clock } from '../../../src/io/clock.ts'
 import { lastIndexOf } from '../../../src/journal/batch.ts'
 import { openJournal } from '../../../src/journal/journal.ts'
@@ -54,6 +55,9 @@ export interface SimulatedNode {
   readonly clock: ClockFault
   readonly diskFaults: DiskFaults
   disk: VirtualDisk
+  /** By directory. */
+  indexes: Map<string, SavedIndex>
+  /** The one that was opened last. */
   saved: SavedIndex
   /** A voter whose store is lost or damaged: it may fail, and no longer counts. */
   damaged: boolean
@@ -71,6 +75,8 @@ export interface SimulatedNode {
   opened: boolean
   /** Last record that was durable here when the last process ended. */
   durableIndex: number
+  /** Of the copies that took each other's place: the one that was in use then. */
+  generation: number
   /** Of the store that is on its disk now; empty until one has been opened. */
   storeUuid: string
 }
@@ -131,6 +137,7 @@ export class SimulatedCluster {
         },
         diskFaults: { meanMs: diskMs, slowUntilMs: 0, slowMs: 0, failNext: [], fullUntilMs: 0 },
         disk: new VirtualDisk(dice.fork()),
+        indexes: new Map(),
         saved: { batches: [], damaged: false },
         damaged: false,
         replaced: false,
@@ -144,6 +151,7 @@ export class SimulatedCluster {
         electorHost: undefined,
         opened: false,
         durableIndex: 0,
+        generation: 0,
         storeUuid: '',
       })
     }
@@ -321,6 +329,7 @@ export class SimulatedCluster {
       node.diskFaults,
       mustGiveUp,
       () => this.#listener.cutting(node, process),
+      (path) => node.indexes.delete(path),
     )
     const broker = new SimulatedBroker(process, this.world)
     const random = this.dice.fork()
@@ -345,6 +354,8 @@ export class SimulatedCluster {
             : () => this.#hinted(node, this.#elector(node, process, settings, random)),
         openIndex: async (options) => {
           await processDisk.perform('open', async () => {}, undefined, false)
+          node.saved = node.indexes.get(options.directory) ?? { batches: [], damaged: false }
+          node.indexes.set(options.directory, node.saved)
           const index = new SimulatedIndex(options, processDisk, node.saved, (header, bytes) => {
             if (!process.alive) return
             this.#observe(() => {
@@ -473,6 +484,7 @@ export class SimulatedCluster {
     this.scheduler.note(`${node.name} gets an empty disk`)
     node.disk = new VirtualDisk(this.dice.fork())
     Object.assign(node, {
+      indexes: new Map(),
       saved: { batches: [], damaged: false },
       durableIndex: 0,
       storeUuid: '',
@@ -484,7 +496,7 @@ export class SimulatedCluster {
   #rememberEnd(node: SimulatedNode): void {
     if (!node.opened || node.store === undefined) return
     const { durableIndex, position } = node.store.status()
-    node.durableIndex = durableIndex
+    Object.assign(node, { durableIndex, generation: generationOf(node.disk) })
     this.#held.set(node.storeUuid, position.index)
   }
 
@@ -645,7 +657,7 @@ export class SimulatedCluster {
   /** S27: a store that has lost what was durable says so, and does not open as if it were whole. */
   #checkReopened(node: SimulatedNode): void {
     const { index } = node.store?.status().position ?? { index: 0 }
-    if (index < node.durableIndex)
+    if (index < node.durableIndex && generationOf(node.disk) === node.generation)
       this.remember(
         new Violation(`S27: ${node.name} had ${node.durableIndex} on its disk, and opens with ${index}`),
       )
@@ -716,7 +728,7 @@ export class SimulatedCluster {
       const listener = { written: () => {}, durable: () => {}, damaged: () => {}, failed: () => {} }
       const options = {
         disk: node.disk,
-        directory: `${directory}/journal`,
+        directory: journalOf(node.disk),
         verifiedTo: 0,
         epochStarts: [],
         listener,
@@ -725,6 +737,7 @@ export class SimulatedCluster {
         const { log } = await openJournal({ ...options, segmentBytes: this.scenario.logSize })
         let next = 1
         for (const batch of this.log.batches) {
+          if (batch.firstIndex < log.firstIndex) continue
           const bytes = await log.batchWith(batch.firstIndex)
           if (!bytes.equals(batch.bytes))
             throw new Violation(`S8: ${node.name} has another batch at ${batch.firstIndex}`)
@@ -739,6 +752,17 @@ export class SimulatedCluster {
       }
     }
   }
+}
+
+/** Which copy of a store is in use. */
+function generationOf(disk: VirtualDisk): number {
+  const path = `${directory}/identity.json`
+  const json = disk.paths().includes(path) ? disk.content(path).toString() : '{}'
+  return (JSON.parse(json) as { generation?: number }).generation ?? 0
+}
+
+export function journalOf(disk: VirtualDisk): string {
+  return generationIn(directory, generationOf(disk)).journal
 }
 
 /** True time, for what is not on any of the machines. */
