@@ -41,6 +41,7 @@ const levelDbShape = {
   logSize: size(mib, gib),
   flushDelay: duration(10, 60_000),
   autoCompactionRatio: wholeNumber(0, 10_000),
+  scrubInterval: duration(0, 2_592_000_000),
   asyncBufferSize: size(64 * 1024, gib),
   maxRecordBytes: size(1024, 128 * mib - 1024),
   indexMaxOpenFiles: wholeNumber(16, 100_000),

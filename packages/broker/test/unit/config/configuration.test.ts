@@ -1,8 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type ConfigurationSources, loadConfiguration } from '../../../src/config/configuration.ts'
+import { knownKeys } from '../../../src/config/configuration-schema.ts'
 
 let directory = ''
 beforeAll(() => {
@@ -189,6 +190,17 @@ test('management: the administrators’ token comes from the file, the environme
   expect(load('', { env: { [variable]: adminToken } }).management).toEqual(management)
   expect(() => load('managementContext: { adminToken: too-short }\n')).toThrow(/16 to 1024 visible ASCII/)
   expect(() => load('managementContext: { adminToken: too-short }\n')).not.toThrow(/too-short/)
+})
+
+test('every option of the store can be set, and is told in docs/configuration.md', () => {
+  const read = (path: string) => readFileSync(new URL(`../../../../../${path}`, import.meta.url), 'utf8')
+  const options = [...read('packages/store/src/options.ts').matchAll(/^ {2}readonly (\w+)\??:/gm)]
+  const names = options.map(([, name = '']) => name.replace(/Ms$/, ''))
+  expect(names).toContain('logSize')
+  const known = knownKeys(['persistenceAdapter', 'replicatedLevelDB'])
+  const documented = read('docs/configuration.md')
+  expect(names.filter((name) => !known.includes(name))).toEqual([])
+  expect(known.filter((name) => !documented.includes(`| \`${name}\` |`))).toEqual([])
 })
 
 test('environment: management can be switched off', () => {
