@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { Applier } from './applier.ts'
 import { configurationIn, readConfiguration } from './configuration-record.ts'
+import { covers } from './consensus/debt.ts'
 import { type EpochPromise, PromiseFile } from './consensus/promise-file.ts'
 import { MendedLog } from './copying/mended-log.ts'
 import { StoreError } from './errors.ts'
@@ -109,7 +110,9 @@ export async function openStoreDirectory(
       verifiedTo: index.appliedIndex,
       epochStarts: index.epochStarts,
       listener,
+      // What is about to be cut may have been acknowledged: until it is there again, this store must not lead.
       owed: async (position: Position) => {
+        if (promise.owed !== undefined && covers(promise.owed, position)) return
         promise = { ...promise, owed: position }
         await promises.file.write(promise)
       },

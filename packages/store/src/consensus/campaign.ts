@@ -24,6 +24,8 @@ export class Campaign {
   readonly #electorate: Electorate
   #stage: 'ask' | 'promise' | 'vote' = 'ask'
   #all = false
+  /** The leader that gave up in favour of this node was that of this epoch; 0 if none did. */
+  readonly handedOver: number
   #granted: Set<string>
   /** Voters that would grant it but for records that they know of and the log of this node lacks. */
   readonly #owing: Set<string>
@@ -39,10 +41,12 @@ export class Campaign {
     inDebt: boolean,
     deadlineMs: number,
     leaseEndMs: number,
+    handedOver = 0,
   ) {
     this.epoch = epoch
     this.reason = reason
     this.inDebt = inDebt
+    this.handedOver = handedOver
     this.#electorate = electorate
     this.#granted = inDebt ? new Set() : ownVote(electorate)
     this.#owing = inDebt ? ownVote(electorate) : new Set()

@@ -59,6 +59,8 @@ export class Consensus {
   #following: Following | undefined
   #campaign: Campaign | undefined
   #leadership: Leadership | undefined
+  /** Until when another member has a head start, in favour of which the leader gave up. */
+  #headStartEndMs: number | undefined
   /** How the last leader that it followed was lost, until there is another. */
   #lostBy: 'link lost' | 'timeout' | 'resigned' | undefined
 
@@ -115,6 +117,10 @@ export class Consensus {
   get eligible(): boolean {
     return this.#electorate.eligible
   }
+  /** As leader: the member in favour of which it is about to give up. Nothing more should be sealed. */
+  get transferringTo(): string | undefined {
+    return this.#leadership?.transferringTo
+  }
   /** What this store may have acknowledged and does not hold any more: until then it does not lead. */
   get owed(): Position | undefined {
     return this.#debt.owed
@@ -167,6 +173,10 @@ export class Consensus {
       } else this.#leadership.tick(nowMs)
     } else if (this.#following !== undefined && !this.#leaderAlive(nowMs)) this.#loseLeader('timeout')
     if (this.#campaign?.expired(nowMs) === true) this.#defeat()
+    if (this.#headStartEndMs !== undefined && nowMs >= this.#headStartEndMs) {
+      this.#headStartEndMs = undefined
+      if (this.leader === undefined) this.#effects.push({ type: 'leaderLost', reason: 'resigned' })
+    }
     return this.#effects.take()
   }
 
@@ -232,7 +242,7 @@ export class Consensus {
   durable(index: number, nowMs: number): readonly Effect[] {
     this.#tail.durable(index)
     this.#leadership?.durable()
-    this.#leaveIfDismissed(nowMs)
+    this.#leaveIfDue(nowMs)
     this.#following?.acknowledge(nowMs)
     this.#settleDebt()
     return this.#effects.take()
@@ -260,6 +270,27 @@ export class Consensus {
     return this.#effects.take()
   }
 
+  /** As leader: why it cannot give up in favour of a member now, or `undefined`. */
+  refusesTransfer(to: string | undefined, nowMs: number): string | undefined {
+    return this.#leadership === undefined
+      ? 'this node is not the master'
+      : this.#leadership.refusesTransfer(to, nowMs)
+  }
+
+  /**
+   * As leader: gives up in favour of a voter as soon as that holds everything, unless {@link refusesTransfer} says why
+   * not. Ends with the effect `handedOver` or, within an election time-out, `transferFailed`.
+   *
+   * @param to - The voter that has most of the log, unless it is said which.
+   */
+  transfer(to: string | undefined, nowMs: number): readonly Effect[] {
+    if (this.refusesTransfer(to, nowMs) === undefined) {
+      this.#leadership?.transfer(to, nowMs)
+      this.#leaveIfDue(nowMs)
+    }
+    return this.#effects.take()
+  }
+
   /**
    * As leader: a batch was sealed in this epoch and handed to the log. `bytes` are kept until they are sent.
    *
@@ -276,7 +307,7 @@ export class Consensus {
     const leadership = this.#leadershipOf(epoch)
     if (leadership === undefined) throw new Error('sealed without leading')
     leadership.sealed(firstIndex, lastIndex, bytes, nowMs, voters)
-    this.#leaveIfDismissed(nowMs)
+    this.#leaveIfDue(nowMs)
     return this.#effects.take()
   }
 
@@ -338,8 +369,12 @@ export class Consensus {
         case 'resign':
           if (this.#following?.leader === from && message.epoch === this.#promise.epoch) {
             this.#leases.giveUp(message.epoch)
-            this.#loseLeader('resigned')
+            this.#loseLeader('resigned', message.handedOver ? nowMs : undefined)
           }
+          break
+        case 'standNow':
+          if (this.#following?.leader === from && message.epoch === this.#promise.epoch)
+            this.#takeOver(message.epoch, nowMs)
           break
         case 'behind':
           // Told again while it lasts: what was answered meanwhile may have changed it.
@@ -396,7 +431,7 @@ export class Consensus {
       this.#give(message.epoch, undefined)
     } else {
       this.#leadershipOf(message.epoch)?.answered(from, message, nowMs)
-      this.#leaveIfDismissed(nowMs)
+      this.#leaveIfDue(nowMs)
     }
   }
 
@@ -430,6 +465,11 @@ export class Consensus {
 
   #onVote(from: string, message: Vote, nowMs: number): void {
     this.#promise.heardOf(message.epoch)
+    if (message.handedOver === this.#promise.epoch && this.#following !== undefined) {
+      // Its own word of it is still under way, or lost.
+      this.#leases.giveUp(message.handedOver)
+      this.#loseLeader('resigned', nowMs)
+    }
     // A live leader is not unseated by a member that merely lost sight of it; this is also what its lease rests on.
     const refused = message.epoch < this.#promise.epoch || this.#leaderAlive(nowMs)
     if (!refused && message.epoch > this.#promise.epoch) {
@@ -487,6 +527,20 @@ export class Consensus {
 
   // Standing.
 
+  /** The leader gave up in favour of this node, which holds everything: nobody has to be asked first. */
+  #takeOver(epoch: number, nowMs: number): void {
+    this.#leases.giveUp(epoch)
+    const able = this.#electorate.voter && this.#debt.allows(this.#tail.end)
+    this.#loseLeader('resigned', able ? nowMs : undefined)
+    if (!able || this.#campaign !== undefined) return
+    const deadlineMs = nowMs + this.#options.electionTimeoutMs / 2
+    const leaseEndMs = this.#leases.endMs(nowMs)
+    const next = this.#promise.nextEpoch
+    const campaign = new Campaign(next, 'resigned', this.#electorate, false, deadlineMs, leaseEndMs, epoch)
+    this.#campaign = campaign
+    this.#promiseToSelf(campaign)
+  }
+
   #onPreVoteReply(from: string, message: PreVoteReply): void {
     this.#promise.heardOf(message.promised)
     const campaign = this.#campaign
@@ -521,6 +575,7 @@ export class Consensus {
       lastEpoch: this.#tail.lastEpoch,
       lastIndex: this.#tail.lastIndex,
       all: campaign.all,
+      handedOver: campaign.handedOver,
     })
   }
 
@@ -555,14 +610,20 @@ export class Consensus {
       if (following === undefined) this.#effects.push({ type: 'defeated', reason })
     }
     this.#following = following
-    if (following !== undefined) this.#lostBy = undefined
+    if (following !== undefined) {
+      this.#lostBy = undefined
+      this.#headStartEndMs = undefined
+    }
     this.#effects.push({ type: 'role' })
   }
 
-  #loseLeader(reason: 'link lost' | 'timeout' | 'resigned'): void {
+  /** @param handedOverMs - When it was heard that another member stands, which is to have a head start. */
+  #loseLeader(reason: 'link lost' | 'timeout' | 'resigned', handedOverMs?: number): void {
     this.#following = undefined
     this.#lostBy = reason
-    this.#effects.push({ type: 'role' }, { type: 'leaderLost', reason })
+    this.#effects.push({ type: 'role' })
+    if (handedOverMs === undefined) this.#effects.push({ type: 'leaderLost', reason })
+    else this.#headStartEndMs = handedOverMs + this.#options.electionTimeoutMs / 2
   }
 
   #lead(campaign: Campaign, nowMs: number): void {
@@ -578,24 +639,38 @@ export class Consensus {
     this.#effects.push({ type: 'role' }, { type: 'lead', epoch: campaign.epoch })
   }
 
-  /** That this node is no voter any more is committed: the others, who know of it, are told to go on without it. */
-  #leaveIfDismissed(nowMs: number): void {
-    if (this.#leadership?.dismissed !== true) return
-    this.#leadership.tellAll(nowMs)
-    this.#resign('this node is no voter any more')
+  /**
+   * Gives up if it is committed that this node is no voter any more, so that the others, who know of it, go on without
+   * it; or if the member for which it is to give up holds everything.
+   */
+  #leaveIfDue(nowMs: number): void {
+    const leadership = this.#leadership
+    if (leadership?.dismissed === true) {
+      leadership.tellAll(nowMs)
+      this.#resign('this node is no voter any more')
+    } else if (leadership?.readyToHandOver === true) this.#resign('mastership is handed over', leadership)
   }
 
-  #resign(reason: string): void {
+  /** @param to - Of a leadership that is handed over: to whom. */
+  #resign(reason: string, { transferringTo: to }: { readonly transferringTo?: string | undefined } = {}): void {
     if (this.#leadership === undefined) return
     const { epoch } = this.#leadership
     // The lease ends here, before anyone is told that it did.
-    this.#stopLeading(reason)
-    for (const [nodeId] of this.#electorate.peers) this.#effects.send(nodeId, { type: 'resign', epoch })
+    this.#stopLeading(reason, to !== undefined)
+    if (to !== undefined) {
+      this.#effects.send(to, { type: 'standNow', epoch })
+      this.#effects.push({ type: 'handedOver', to })
+    }
+    for (const [nodeId] of this.#electorate.peers) {
+      if (nodeId !== to) this.#effects.send(nodeId, { type: 'resign', epoch, handedOver: to !== undefined })
+    }
   }
 
-  #stopLeading(reason: string): void {
+  #stopLeading(reason: string, handedOver = false): void {
+    const failed = this.transferringTo !== undefined && !handedOver
     this.#leadership = undefined
     this.#effects.push({ type: 'deposed', reason }, { type: 'role' })
+    if (failed) this.#effects.push({ type: 'transferFailed', reason })
   }
 
   /** The leadership that an event of `epoch` is about, unless it is over. */

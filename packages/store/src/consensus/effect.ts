@@ -34,6 +34,10 @@ export type Effect =
   | { readonly type: 'role' }
   /** The leader is gone; to be passed to the elector. */
   | { readonly type: 'leaderLost'; readonly reason: 'link lost' | 'timeout' | 'resigned' }
+  /** As leader: it has given up in favour of `to`, which stands at once. `deposed` has said that it is over. */
+  | { readonly type: 'handedOver'; readonly to: string }
+  /** As leader: it does not give up after all, or did for another reason. */
+  | { readonly type: 'transferFailed'; readonly reason: string }
   /** Mastership is over. */
   | { readonly type: 'deposed'; readonly reason: string }
   | { readonly type: 'defeated'; readonly reason: StandReason }

@@ -37,6 +37,8 @@ export class Leadership {
   #serving = false
   /** A change of the voters that is not sealed yet. */
   #configuring = false
+  /** It is to give up in favour of a member, as soon as that one holds everything. */
+  #transfer: { readonly to: string; readonly untilMs: number } | undefined
   #confirmIndex: number
   readonly #ledSinceMs: number
   readonly #dispatchFromMs: number
@@ -83,6 +85,16 @@ export class Leadership {
   get changing(): boolean {
     return this.#configuring || this.#electorate.configuration.index > this.#tail.commitIndex
   }
+  /** The member that it is to give up for. */
+  get transferringTo(): string | undefined {
+    return this.#transfer?.to
+  }
+  /** Whether that member holds everything, and everything is committed: nobody is left in doubt. */
+  get readyToHandOver(): boolean {
+    const { lastIndex, commitIndex } = this.#tail
+    const progress = this.#transfer && this.#progress.get(this.#transfer.to)
+    return progress?.connected === true && progress.durableIndex >= lastIndex && commitIndex >= lastIndex
+  }
   /** Whether it is committed that this node is no voter any more: it has to give up. */
   get dismissed(): boolean {
     return !this.#electorate.voter && !this.changing
@@ -99,6 +111,9 @@ export class Leadership {
   }
 
   tick(nowMs: number): void {
+    const transfer = this.#transfer
+    if (transfer !== undefined && nowMs >= transfer.untilMs)
+      this.#failTransfer(`${transfer.to} did not get level in time`)
     for (const progress of this.#progress.values()) {
       if (!progress.connected) continue
       if (nowMs - progress.askedMs >= this.#options.heartbeatMs) this.#heartbeat(progress, nowMs)
@@ -127,6 +142,7 @@ export class Leadership {
   detach(nodeId: string): void {
     const progress = this.#progress.get(nodeId)
     if (progress !== undefined) progress.connected = false
+    if (this.#transfer?.to === nodeId) this.#failTransfer(`the connection to ${nodeId} was lost`)
   }
 
   /** The own disk has more of the log. */
@@ -141,12 +157,45 @@ export class Leadership {
     // record is what makes sure that no other change of the same voters is still about.
     if (!this.#serving) return 'no record of the own epoch is committed yet'
     if (this.changing) return 'another change is under way'
+    if (this.#transfer !== undefined) return 'mastership is being handed over'
     // Whoever comes next asks the voters of then how long an earlier leader may dispatch.
     if (nowMs < this.#dispatchFromMs) return 'the lease of an earlier master has not run out'
     const step = stepTo(configuration.voters, voters)
     if (typeof step === 'string') return step
     const far = step.added.find(({ nodeId, storeUuid }) => !this.isLevel(nodeId, storeUuid))
     return far && `${far.nodeId} is not connected with this store, or is not level yet`
+  }
+
+  /**
+   * Why it cannot give up in favour of a member now; `undefined` if it can.
+   *
+   * @param to - The voter that has most of the log, unless it is said which.
+   */
+  refusesTransfer(to: string | undefined, nowMs: number): string | undefined {
+    if (!this.#serving || nowMs < this.#dispatchFromMs) return 'mastership has only begun'
+    if (this.changing) return 'the voters are being changed'
+    if (this.#transfer !== undefined) return 'it is being handed over already'
+    if (this.#successor(to) === undefined) return `${to ?? 'no other member'} is a voter that is connected`
+    return undefined
+  }
+
+  /** Gives up in favour of a member as soon as that holds everything; in time, or not at all. */
+  transfer(to: string | undefined, nowMs: number): void {
+    const successor = this.#successor(to)
+    if (successor === undefined) return
+    this.#transfer = { to: successor.nodeId, untilMs: nowMs + this.#options.electionTimeoutMs }
+  }
+
+  #successor(to: string | undefined): Progress | undefined {
+    const able = [...this.#progress.values()].filter(
+      ({ nodeId, voter, connected }) => voter && connected && (to === undefined || nodeId === to),
+    )
+    return able.sort((left, right) => right.durableIndex - left.durableIndex)[0]
+  }
+
+  #failTransfer(reason: string): void {
+    this.#transfer = undefined
+    this.#effects.push({ type: 'transferFailed', reason })
   }
 
   changeVoters(voters: readonly Voter[]): void {

@@ -9,8 +9,13 @@ export type ConsensusMessage =
   | VoteReply
   | Append
   | AppendReply
-  /** The leader of `epoch` gives up; it dispatches nothing more, so its lease need not be waited for. */
-  | { readonly type: 'resign'; readonly epoch: number }
+  /**
+   * The leader of `epoch` gives up; it dispatches nothing more, so its lease need not be waited for. If it has handed
+   * over, another member stands at once, and nobody else has to.
+   */
+  | { readonly type: 'resign'; readonly epoch: number; readonly handedOver: boolean }
+  /** The leader of `epoch` gives up in favour of this member, which holds all that it has: it is to stand at once. */
+  | { readonly type: 'standNow'; readonly epoch: number }
   /** From the leader of `epoch`: what the member lacks is gone; the leader's log begins with `firstIndex`. */
   | { readonly type: 'behind'; readonly epoch: number; readonly firstIndex: number }
   /** From the leader of `epoch`: the member has acknowledged everything up to `owed` to it, and lacks some of that. */
@@ -43,6 +48,8 @@ export interface Vote {
   readonly lastIndex: number
   /** All voters have answered, and none of their logs is better: what anyone knows of and they lack is lost. */
   readonly all: boolean
+  /** The epoch of the leader that gave up in favour of the asker; 0 if none did. It dispatches nothing more. */
+  readonly handedOver: number
 }
 
 export interface VoteReply {

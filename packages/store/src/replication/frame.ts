@@ -32,6 +32,7 @@ export const FrameType = {
   resign: 16,
   behind: 17,
   recall: 18,
+  standNow: 19,
   snapshotRequest: 32,
   snapshotChunk: 33,
   repairRequest: 34,
@@ -50,10 +51,11 @@ const appendHeaderBytes = 48
 const bodyBytes: Readonly<Partial<Record<number, number>>> = {
   [FrameType.preVote]: 28,
   [FrameType.preVoteReply]: 17,
-  [FrameType.vote]: 25,
+  [FrameType.vote]: 33,
   [FrameType.voteReply]: 17,
   [FrameType.appendReply]: 49,
-  [FrameType.resign]: 8,
+  [FrameType.resign]: 9,
+  [FrameType.standNow]: 8,
   [FrameType.behind]: 16,
   [FrameType.recall]: 24,
 }
@@ -121,11 +123,12 @@ export function encodeMessage(message: ConsensusMessage): Uint8Array[] {
       return [body]
     }
     case 'vote': {
-      const body = frameOf(FrameType.vote, 25)
+      const body = frameOf(FrameType.vote, 33)
       writeUint53(body, message.epoch, 5)
       writeUint53(body, message.lastEpoch, 13)
       writeUint53(body, message.lastIndex, 21)
-      body.writeUInt8(message.all ? 1 : 0, 29)
+      writeUint53(body, message.handedOver, 29)
+      body.writeUInt8(message.all ? 1 : 0, 37)
       return [body]
     }
     case 'voteReply': {
@@ -136,7 +139,13 @@ export function encodeMessage(message: ConsensusMessage): Uint8Array[] {
       return [body]
     }
     case 'resign': {
-      const body = frameOf(FrameType.resign, 8)
+      const body = frameOf(FrameType.resign, 9)
+      writeUint53(body, message.epoch, 5)
+      body.writeUInt8(message.handedOver ? 1 : 0, 13)
+      return [body]
+    }
+    case 'standNow': {
+      const body = frameOf(FrameType.standNow, 8)
       writeUint53(body, message.epoch, 5)
       return [body]
     }
@@ -232,7 +241,8 @@ function decode(type: number, body: Buffer): ConsensusMessage {
         epoch: readUint53(body, 0),
         lastEpoch: readUint53(body, 8),
         lastIndex: readUint53(body, 16),
-        all: body.readUInt8(24) === 1,
+        handedOver: readUint53(body, 24),
+        all: body.readUInt8(32) === 1,
       }
     case FrameType.voteReply:
       return {
@@ -242,7 +252,9 @@ function decode(type: number, body: Buffer): ConsensusMessage {
         granted: body.readUInt8(16) === 1,
       }
     case FrameType.resign:
-      return { type: 'resign', epoch: readUint53(body, 0) }
+      return { type: 'resign', epoch: readUint53(body, 0), handedOver: body.readUInt8(8) === 1 }
+    case FrameType.standNow:
+      return { type: 'standNow', epoch: readUint53(body, 0) }
     case FrameType.behind:
       return { type: 'behind', epoch: readUint53(body, 0), firstIndex: readUint53(body, 8) }
     case FrameType.recall:
