@@ -26,6 +26,10 @@ export interface ReplicaHost {
   serving(epoch: number): void
   deposed(reason: string): void
   confirmed(index: number): void
+  /** Mastership was given up in favour of `to`, which is about to become master. */
+  handedOver(to: string): void
+  /** Mastership that was to be handed over is kept, or was lost in another way. */
+  transferFailed(reason: string): void
   /** Only a copy of the leader's store helps this one: its log begins with `firstIndex`. Told again while it lasts. */
   behind(leader: string, firstIndex: number): void
   leaderLost(reason: 'link lost' | 'timeout' | 'resigned'): void
@@ -102,7 +106,7 @@ export class Replica {
     this.#offerLease()
     this.#offerRoom()
     // A disk that is busy for longer than a tick is slow, and the own disk is only one of the voters: go on without it.
-    if (this.builder.count > 0 && !this.#stopped) this.#seal()
+    if (this.builder.count > 0 && !this.#held()) this.#seal()
   }
   stand(reason: StandReason): void {
     this.#run(this.core.stand(reason, this.#clock.monotonicMs()))
@@ -129,6 +133,20 @@ export class Replica {
     if (refusal === undefined) this.#run(this.core.changeVoters(voters, nowMs))
     return refusal
   }
+  /**
+   * As leader: gives up in favour of a voter as soon as that holds everything. What is appended until then waits in the
+   * open batch: it is sealed if nothing comes of it, and lost with the mastership otherwise, unseen by anyone.
+   *
+   * @returns Why not, if it cannot be now; otherwise the host hears of the outcome.
+   */
+  transfer(to: string | undefined): string | undefined {
+    const nowMs = this.#clock.monotonicMs()
+    const refusal = this.core.refusesTransfer(to, nowMs)
+    if (refusal !== undefined) return refusal
+    if (this.builder.count > 0 && !this.#held()) this.#seal()
+    this.#run(this.core.transfer(to, nowMs))
+    return undefined
+  }
   receive(from: string, message: ConsensusMessage): void {
     this.#run(this.core.receive(from, message, this.#clock.monotonicMs()))
     if (message.type === 'appendReply') this.#offerLease()
@@ -150,6 +168,7 @@ export class Replica {
 
   /** A record of so many bytes is about to be added to the open batch. */
   makeRoom(bytes: number): void {
+    // Also while mastership is handed over: that waits for it then, or fails.
     if (this.builder.count > 0 && this.builder.bytes + bytes > maxBatchBytes && !this.#stopped) this.#seal()
   }
 
@@ -170,7 +189,8 @@ export class Replica {
   }
 
   hasRoom(): boolean {
-    const room = this.#heldBytes() < this.#roomBytes && !this.#applier.crowded
+    const room =
+      this.#heldBytes() < this.#roomBytes && !this.#applier.crowded && this.core.transferringTo === undefined
     if (!room) this.#roomWanted = true
     return room
   }
@@ -181,6 +201,7 @@ export class Replica {
   }
 
   #offerRoom(): void {
+    if (this.core.transferringTo !== undefined) return
     if (!this.#roomWanted || this.#heldBytes() >= this.#roomBytes / 2 || this.#applier.crowded) return
     this.#roomWanted = false
     this.#host.drained()
@@ -199,14 +220,19 @@ export class Replica {
   }
 
   #sealIfFree(): void {
-    if (this.builder.count === 0 || this.#stopped) return
+    if (this.builder.count === 0 || this.#held()) return
     if (this.#log.pendingBytes > 0 && this.builder.bytes < largeBatchBytes) return // `durable` comes back to it.
     this.#seal()
   }
 
+  /** Whether nothing is sealed for the time being. */
+  #held(): boolean {
+    return this.#stopped || this.core.transferringTo !== undefined
+  }
+
   /** As leader: writes the configuration again, with what the host says of it now; false if that cannot be now. */
   restateConfiguration(): boolean {
-    if (!this.core.serving || this.core.changing || this.#stopped) return false
+    if (!this.core.serving || this.core.changing || this.#held()) return false
     this.#configure(this.core.epoch, this.core.voters)
     return true
   }
@@ -291,6 +317,14 @@ export class Replica {
         break
       case 'deposed':
         this.#deposed(effect.reason)
+        break
+      case 'handedOver':
+        this.#host.handedOver(effect.to)
+        break
+      case 'transferFailed':
+        this.#host.transferFailed(effect.reason)
+        this.#sealIfFree()
+        this.#offerRoom()
         break
       case 'defeated':
         this.#host.defeated(effect.reason)

@@ -6,6 +6,7 @@ import type { ElectionFacts, Elector, StandReason } from './election/elector.ts'
 import { StoreError } from './errors.ts'
 import { foundingObstacle, foundingVoters } from './formation.ts'
 import { removeGeneration } from './generation.ts'
+import { Handover, refusedTransfer } from './handover.ts'
 import type { Clock, Timer } from './io/clock.ts'
 import type { Disk } from './io/disk.ts'
 import type { Network } from './io/network.ts'
@@ -116,6 +117,8 @@ export class ReplicatedStore implements MessageStore {
   #mastership: Mastership | undefined
   /** Epoch whose first batch is committed, while its mastership waits for the index to be level. */
   #servingEpoch: number | undefined
+  /** Mastership is being handed over, as somebody asked. */
+  #handover: Handover | undefined
   #founding = false
   #ticker: Timer | undefined
   #toldMs = Number.NEGATIVE_INFINITY
@@ -510,6 +513,8 @@ export class ReplicatedStore implements MessageStore {
           if (this.#mastership !== undefined) this.#listener?.confirmed(at)
         },
         behind: (leader) => this.#transfers?.copyFrom(leader),
+        handedOver: (to) => this.#host.log('info', 'mastership is handed over', { to }),
+        transferFailed: (reason) => this.#handoverFailed(reason),
         leaderLost: (reason) => this.#elector?.masterLost(reason),
         defeated: () => this.#elector?.defeated(),
         drained: () => this.#listener?.drained(),
@@ -673,6 +678,7 @@ export class ReplicatedStore implements MessageStore {
 
   #roleChanged(): void {
     this.#observe()
+    this.#observeHandover()
     this.#tell()
     this.#listener?.changed()
   }
@@ -725,7 +731,24 @@ export class ReplicatedStore implements MessageStore {
 
   /** @returns Node id of the new master. */
   async #transfer(nodeId: string | undefined): Promise<string> {
-    throw new StoreError({ code: 'STORE_CHANGE_REFUSED', change: 'transfer' }, `not yet: ${nodeId}`)
+    const refusal = this.#handover === undefined ? this.#replica?.transfer(nodeId) : 'it is under way already'
+    if (refusal !== undefined) throw refusedTransfer(refusal)
+    // Whatever came of it already, nobody else is master yet.
+    this.#handover = new Handover(this.#clock.monotonicMs() + 3 * this.#settings.electionTimeoutMs)
+    return await this.#handover.done
+  }
+
+  #observeHandover(): void {
+    const leader = this.#replica?.core.leader
+    const nodeId = this.#opened?.identity.nodeId
+    if (nodeId === undefined) return
+    if (this.#handover?.observe(leader, nodeId, this.#clock.monotonicMs()) === true)
+      this.#handover = undefined
+  }
+
+  #handoverFailed(reason: string): void {
+    this.#handover?.failed(reason)
+    this.#handover = undefined
   }
 
   // Space and damage.
@@ -755,12 +778,14 @@ export class ReplicatedStore implements MessageStore {
     const nowMs = this.#clock.monotonicMs()
     this.#membership?.tick(nowMs)
     this.#mesh?.tick(nowMs)
+    this.#observeHandover()
     if (nowMs - this.#toldMs >= infoEveryMs) this.#tell()
   }
 
   #fail(error: Error): void {
     if (this.#failure !== undefined || this.#closing !== undefined) return
     this.#failure = error
+    this.#handoverFailed('the store has failed')
     this.#replica?.stop()
     this.#mastership?.end()
     this.#mastership = undefined
@@ -776,6 +801,7 @@ export class ReplicatedStore implements MessageStore {
     // Whoever opens is told of a failure there.
     await this.#opening?.catch(() => undefined)
     this.#ticker?.cancel()
+    this.#handoverFailed('the store is closing')
     if (this.#failure === undefined) this.#replica?.resign('this broker is stopping')
     this.#replica?.stop()
     this.#mastership?.end()

@@ -652,7 +652,10 @@ export class Consensus {
   }
 
   /** @param to - Of a leadership that is handed over: to whom. */
-  #resign(reason: string, { transferringTo: to }: { readonly transferringTo?: string | undefined } = {}): void {
+  #resign(
+    reason: string,
+    { transferringTo: to }: { readonly transferringTo?: string | undefined } = {},
+  ): void {
     if (this.#leadership === undefined) return
     const { epoch } = this.#leadership
     // The lease ends here, before anyone is told that it did.

@@ -24,6 +24,8 @@ describe('simulation of consensus cores', () => {
     let reconfigurations = 0
     let installs = 0
     let losses = 0
+    let transfers = 0
+    let inherited = 0
     let lost = 0
     for (let seed = 1; seed <= 1000 || performance.now() - began < budgetMs; seed++) {
       const result = simulate({ seed })
@@ -33,6 +35,8 @@ describe('simulation of consensus cores', () => {
       reconfigurations += result.reconfigurations
       installs += result.installs
       losses += result.losses
+      transfers += result.transfers
+      inherited += result.inherited
       if (result.lost) lost++
     }
     expect(elections).toBeGreaterThan(1000)
@@ -40,6 +44,8 @@ describe('simulation of consensus cores', () => {
     expect(crashes).toBeGreaterThan(100)
     expect(reconfigurations).toBeGreaterThan(1000)
     expect(installs).toBeGreaterThan(100)
+    expect(transfers).toBeGreaterThan(500)
+    expect(inherited).toBeGreaterThan(transfers * 0.8)
     // Most of what stores forget is remembered by somebody.
     expect(losses).toBeGreaterThan(10 * lost)
   })

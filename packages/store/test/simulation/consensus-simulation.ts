@@ -35,6 +35,10 @@ export interface SimulationResult {
   readonly installs: number
   /** Crashes in which a store lost what was durable. */
   readonly losses: number
+  /** Masterships that were handed over. */
+  readonly transfers: number
+  /** Of those, how often the next master was the one that it was handed to. */
+  readonly inherited: number
   /** Changes of the voters that were committed. */
   readonly reconfigurations: number
   /** From the end of the faults until one master served and the others followed it. */
@@ -101,6 +105,10 @@ class ConsensusSimulation {
   #crashes = 0
   #installs = 0
   #losses = 0
+  #transfers = 0
+  #inherited = 0
+  /** To whom mastership was handed over, until there is a next master. */
+  #heir: string | undefined
 
   constructor(options: SimulationOptions) {
     this.#options = options
@@ -155,6 +163,8 @@ class ConsensusSimulation {
       installs: this.#installs,
       reconfigurations: this.#history.reconfigurations,
       losses: this.#losses,
+      transfers: this.#transfers,
+      inherited: this.#inherited,
       settledMs,
       lost,
     }
@@ -302,6 +312,12 @@ class ConsensusSimulation {
   #resign(node: SimulatedNode): void {
     if (node.core?.role !== 'leader') return
     this.#perform(node, node.core.resign('told to'))
+  }
+
+  #transfer(node: SimulatedNode): void {
+    if (node.core?.role !== 'leader') return
+    const to = this.#random.chance(0.5) ? undefined : this.#random.pick(this.#nodes).nodeId
+    this.#perform(node, node.core.transfer(to, this.#local(node)))
   }
 
   #crash(node: SimulatedNode, downMs: number): void {
@@ -493,6 +509,9 @@ class ConsensusSimulation {
             `S2: ${node.nodeId} leads ${effect.epoch} on the promise ${promise.epoch} for ${promise.votedFor}`,
           )
         }
+        if (this.#heir === node.nodeId) this.#inherited++
+        this.#heir = undefined
+        this.#checkAll(node, effect.epoch)
         this.#history.leads(node.nodeId, effect.epoch, node.log)
         this.#atNode(node, this.#nowMs + (this.#random.chance(0.5) ? 0 : this.#delay(5)), () => {
           if (node.core?.role !== 'leader' || node.core.epoch !== effect.epoch) return
@@ -549,6 +568,13 @@ class ConsensusSimulation {
         break
       case 'deposed':
         node.serving = false
+        break
+      case 'handedOver':
+        this.#checkHandedOver(node, this.#node(Number(effect.to.slice(1))))
+        this.#transfers++
+        this.#heir = effect.to
+        break
+      case 'transferFailed':
         break
       case 'role':
         break
@@ -693,6 +719,8 @@ class ConsensusSimulation {
       if (!this.#clientOn) return
       for (const node of this.#nodes) {
         if (node.core?.serving !== true || node.paused) continue
+        // While mastership is handed over nothing is sealed, or hardly ever.
+        if (node.core.transferringTo !== undefined && this.#random.chance(0.9)) continue
         for (let burst = this.#random.pick([1, 1, 1, 3]); burst > 0; burst--) {
           if (node.core?.serving === true) this.#seal(node, 1 + this.#random.below(3))
         }
@@ -745,6 +773,7 @@ class ConsensusSimulation {
       asked &&
       (core.role === 'leader' || (core.leader !== undefined && localMs - node.heardMs < electionTimeoutMs))
     const { leader, epoch } = core
+    const handedOver = message.type === 'vote' && message.handedOver === epoch
     if (message.type === 'append' && message.epoch >= epoch) {
       const said = { epoch: message.commitEpoch, index: message.commitIndex }
       if (!covers(node.heard, said)) node.heard = said
@@ -754,7 +783,7 @@ class ConsensusSimulation {
     const effects = core.receive(from, message, localMs)
     if (message.type === 'append' && core.leader === from && core.epoch === message.epoch)
       node.heardMs = localMs
-    if (alive) {
+    if (alive && !handedOver) {
       for (const effect of effects) {
         if (effect.type !== 'send' || !('granted' in effect.message) || !effect.message.granted) continue
         fail(`S9: ${node.nodeId} votes for ${from} while ${leader} leads epoch ${epoch}`)
@@ -866,6 +895,9 @@ class ConsensusSimulation {
     })
     this.#repeat(faults.resignations, () => {
       for (const node of this.#nodes) if (!node.paused) this.#resign(node)
+    })
+    this.#repeat(faults.transfers, () => {
+      for (const node of this.#nodes) if (!node.paused) this.#transfer(node)
     })
     this.#repeat(faults.stands, () => {
       const node = random.pick(this.#nodes)
@@ -982,6 +1014,28 @@ class ConsensusSimulation {
     if (candidate === undefined) return
     const known = candidate.all ? [] : [node.heard, ...(node.owes === undefined ? [] : [node.owes])]
     this.#history.votes(node.nodeId, node.log, known, epoch, candidate.log)
+  }
+
+  /** Whoever takes over holds everything, all of it committed, and the lease is over. */
+  #checkHandedOver(node: SimulatedNode, to: SimulatedNode): void {
+    const last = node.log.at(-1)
+    if (node.commitIndex !== last?.lastIndex) fail(`transfer: ${node.nodeId} leaves something uncommitted`)
+    if (!to.disk.log.includes(last) && (last.lostOn & to.disk.bit) === 0)
+      fail(
+        `transfer: ${node.nodeId} hands over to ${to.nodeId}, which lacks (${last.epoch}, ${last.lastIndex})`,
+      )
+    if (node.core?.mayDispatch(this.#local(node)) === true)
+      fail(`S9: ${node.nodeId} handed over and dispatches`)
+  }
+
+  /** S24: what an election of all passes over is on no voter's disk. */
+  #checkAll(node: SimulatedNode, epoch: number): void {
+    if (this.#candidates.get(`${node.nodeId} ${epoch}`)?.all !== true) return
+    const { voters } = this.#history.votersOf(node.log)
+    for (const other of this.#nodes) {
+      if (!voters.some(({ storeUuid }) => storeUuid === other.disk.storeUuid)) continue
+      this.#history.votes(other.nodeId, other.disk.log, [], epoch, node.log)
+    }
   }
 
   /** S24: what is owed is owed until a committed record at or above it is on the own disk. */

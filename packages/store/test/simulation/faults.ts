@@ -26,6 +26,8 @@ export interface FaultMix {
   /** A node drops the beginning of its log. */
   readonly discards: number
   readonly resignations: number
+  /** A master is to hand over, to one of the others or to whom it likes. */
+  readonly transfers: number
   /** Chance that a master resigns within a lease of beginning to serve. */
   readonly hastyResignations: number
   /** Chance that a connection breaks right behind a message. */
@@ -74,6 +76,7 @@ export function drawFaults(random: SeededRandom): FaultMix {
     changes: random.chance(0.5) || amnesia === 'damages' ? 0 : random.pick([0.5, 2, 6]),
     discards: random.chance(0.5) ? 0 : random.pick([0.5, 2, 6]),
     resignations: random.chance(0.7) ? 0 : random.pick([0.5, 2]),
+    transfers: random.chance(0.6) ? 0 : random.pick([0.5, 2, 6]),
     hastyResignations: random.chance(0.7) ? 0 : random.pick([0.2, 0.7]),
     fragile: random.chance(0.6) ? 0 : random.pick([0.001, 0.01, 0.1]),
     stands: random.chance(0.7) ? 0 : random.pick([1, 5]),

@@ -323,6 +323,29 @@ export const mutants: readonly Mutant[] = [
     within: 5000,
   },
   {
+    name: 'hands over to a member that is not level',
+    rule: 'S38',
+    edits: [['progress.durableIndex >= lastIndex && commitIndex >= lastIndex', 'commitIndex >= lastIndex']],
+    within: 1000,
+  },
+  {
+    name: 'goes on dispatching after it has handed over',
+    rule: 'S9',
+    edits: [
+      [
+        'this.#stopLeading(reason, to !== undefined)',
+        'if (to === undefined) this.#stopLeading(reason, false)',
+      ],
+    ],
+    within: 1000,
+  },
+  {
+    name: 'takes any word that a leader has handed over',
+    rule: 'S9',
+    edits: [['message.handedOver === this.#promise.epoch &&', 'message.handedOver > 0 &&']],
+    within: 5000,
+  },
+  {
     name: 'searches below the beginning of its log',
     rule: 'S33',
     edits: [['if (agreed < this.#tail.firstIndex - 1) {', 'if (false) {']],

@@ -33,6 +33,8 @@ function runSeeds(from: number, count: number): void {
   let changes = 0
   let installs = 0
   let losses = 0
+  let transfers = 0
+  let inherited = 0
   let lost = 0
   let longestMs = 0
   for (let seed = from; seed < from + count; seed++) {
@@ -42,6 +44,8 @@ function runSeeds(from: number, count: number): void {
       changes += result.reconfigurations
       installs += result.installs
       losses += result.losses
+      transfers += result.transfers
+      inherited += result.inherited
       if (result.lost) lost++
       longestMs = Math.max(longestMs, result.settledMs)
     } catch (error) {
@@ -54,7 +58,7 @@ function runSeeds(from: number, count: number): void {
   const seconds = (performance.now() - began) / 1000
   console.log(
     `${count} seeds from ${from}, ${failures} failed, ${(count / seconds).toFixed(0)} seeds/s, ` +
-      `${(events / count).toFixed(0)} events and ${(changes / count).toFixed(1)} changes of voters each, ${installs} logs installed, ${losses} stores that forgot, ${lost} runs with a loss that nobody knew of, slowest to settle ${longestMs.toFixed(0)} ms`,
+      `${(events / count).toFixed(0)} events and ${(changes / count).toFixed(1)} changes of voters each, ${installs} logs installed, ${transfers} masterships handed over, ${inherited} of them as asked, ${losses} stores that forgot, ${lost} runs with a loss that nobody knew of, slowest to settle ${longestMs.toFixed(0)} ms`,
   )
 }
 

@@ -119,7 +119,7 @@ export function accepted(epoch: number, durableIndex: number, more: Partial<Appe
 }
 
 export function vote(epoch: number, lastEpoch = 0, lastIndex = 0, all = false): Vote {
-  return { type: 'vote', epoch, lastEpoch, lastIndex, all }
+  return { type: 'vote', epoch, lastEpoch, lastIndex, all, handedOver: 0 }
 }
 
 export function preVote(epoch: number, lastEpoch = 0, lastIndex = 0, weight = 1): ConsensusMessage {

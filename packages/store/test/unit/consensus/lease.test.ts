@@ -99,7 +99,7 @@ describe('S9: lease', () => {
     const node = connected({ nowMs: -10_000 })
     node.receive('b', append(1, [0, 0]), 1000)
     node.promised(1, 1000)
-    node.receive('b', { type: 'resign', epoch: 1 }, 1010)
+    node.receive('b', { type: 'resign', epoch: 1, handedOver: false }, 1010)
     expect(leaseTold(node, 'c', 2, 1020)).toBe(0)
   })
 
@@ -110,7 +110,7 @@ describe('S9: lease', () => {
     node.peerDown('b')
     expect(leaseTold(node, 'c', 2, 1010)).toBeGreaterThan(0)
     node.receive('c', append(2, [0, 0]), 1020)
-    node.receive('c', { type: 'resign', epoch: 2 }, 1030)
+    node.receive('c', { type: 'resign', epoch: 2, handedOver: false }, 1030)
     node.peerUp('b', 'b1', 1030)
     expect(leaseTold(node, 'c', 3, 1040)).toBeCloseTo(leaseMs * 1.1 - 40)
   })

@@ -111,7 +111,7 @@ describe('S35: the leader changes the voters', () => {
     expect([node.role, node.commitIndex]).toEqual(['leader', 1])
     const effects = node.receive('c', accepted(1, 2), 1008)
     expect(said(effects, 'c').at(-2)).toMatchObject({ type: 'append', commitIndex: 2 })
-    expect(said(effects, 'b').at(-1)).toEqual({ type: 'resign', epoch: 1 })
+    expect(said(effects, 'b').at(-1)).toEqual({ type: 'resign', epoch: 1, handedOver: false })
     expect([node.role, node.voter, node.eligible]).toEqual(['follower', false, false])
     expect(node.stand('timeout', 9000)).toEqual([])
   })

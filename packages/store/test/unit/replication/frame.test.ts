@@ -77,6 +77,7 @@ const message: fc.Arbitrary<ConsensusMessage> = fc.oneof(
     lastEpoch: uint53,
     lastIndex: uint53,
     all: fc.boolean(),
+    handedOver: uint53,
   }),
   fc.record({
     type: fc.constant('voteReply' as const),
@@ -84,7 +85,8 @@ const message: fc.Arbitrary<ConsensusMessage> = fc.oneof(
     granted: fc.boolean(),
     leaseMs: clockMs,
   }),
-  fc.record({ type: fc.constant('resign' as const), epoch: uint53 }),
+  fc.record({ type: fc.constant('resign' as const), epoch: uint53, handedOver: fc.boolean() }),
+  fc.record({ type: fc.constant('standNow' as const), epoch: uint53 }),
   fc.record({ type: fc.constant('behind' as const), epoch: uint53, firstIndex: uint53 }),
   fc.record({
     type: fc.constant('recall' as const),
@@ -104,7 +106,7 @@ describe('replication frames', () => {
       }),
       { numRuns: 400 },
     )
-    expect(seen.size).toBe(9)
+    expect(seen.size).toBe(10)
   })
 
   test('json: an object is read back as it was written', () => {
@@ -130,9 +132,9 @@ describe('replication frames', () => {
 describe('frame decoder', () => {
   const stream = Buffer.concat([
     encodeJsonFrame(FrameType.hello, { a: 1 }),
-    ...encodeMessage({ type: 'resign', epoch: 3 }),
+    ...encodeMessage({ type: 'resign', epoch: 3, handedOver: false }),
     ...encodeMessage(appendOf(batchesBehind(0, 1, [3, 50]), 0)),
-    ...encodeMessage({ type: 'vote', epoch: 4, lastEpoch: 3, lastIndex: 2 ** 52, all: false }),
+    ...encodeMessage({ type: 'vote', epoch: 4, lastEpoch: 3, lastIndex: 2 ** 52, all: false, handedOver: 0 }),
   ])
   const whole = framesIn(stream)
 
@@ -307,7 +309,7 @@ describe('what a message must be', () => {
   })
 
   test('number: an index of 2^53 is refused', () => {
-    const body = bodyOf({ type: 'vote', epoch: 1, lastEpoch: 1, lastIndex: 1, all: false })
+    const body = bodyOf({ type: 'vote', epoch: 1, lastEpoch: 1, lastIndex: 1, all: false, handedOver: 0 })
     body.writeUInt32LE(0x200000, 20)
     expect(() => decodeMessage(FrameType.vote, body)).toThrow(FrameFault)
   })

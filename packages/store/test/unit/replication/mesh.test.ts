@@ -65,8 +65,8 @@ describe('mesh', () => {
     expect(one.up).toEqual(['node-1002', 'node-1003'])
     expect(two.up).toEqual(['node-1001', 'node-1003'])
     expect(network.openEnds).toBe(6)
-    one.mesh.send('node-1003', encodeMessage({ type: 'resign', epoch: 1 }))
-    three.mesh.broadcast(encodeMessage({ type: 'resign', epoch: 2 }))
+    one.mesh.send('node-1003', encodeMessage({ type: 'resign', epoch: 1, handedOver: false }))
+    three.mesh.broadcast(encodeMessage({ type: 'resign', epoch: 2, handedOver: false }))
     await clock.run(0)
     expect(three.frames).toEqual(['16 from node-1001'])
     expect([one.frames, two.frames]).toEqual([['16 from node-1003'], ['16 from node-1003']])
@@ -538,7 +538,7 @@ describe('mesh', () => {
   })
 
   test.each<[string, Buffer]>([
-    ['a frame of members', Buffer.concat(encodeMessage({ type: 'resign', epoch: 1 }))],
+    ['a frame of members', Buffer.concat(encodeMessage({ type: 'resign', epoch: 1, handedOver: false }))],
     ['a probe', encodeJsonFrame(FrameType.probe, {})],
     ['a piece of a large frame', encodeJsonFrame(FrameType.piece, {})],
     ['the head of a frame of 4 KiB and one byte', Buffer.from([0x01, 0x10, 0, 0, FrameType.hello])],

@@ -200,6 +200,8 @@ class Rig {
           this.drained++
         },
         behind: nothing,
+        handedOver: nothing,
+        transferFailed: nothing,
         leaseRenewed: nothing,
         failed,
       },
