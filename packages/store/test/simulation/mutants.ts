@@ -340,12 +340,6 @@ export const mutants: readonly Mutant[] = [
     within: 1000,
   },
   {
-    name: 'takes any word that a leader has handed over',
-    rule: 'S9',
-    edits: [['message.handedOver === this.#promise.epoch &&', 'message.handedOver > 0 &&']],
-    within: 5000,
-  },
-  {
     name: 'searches below the beginning of its log',
     rule: 'S33',
     edits: [['if (agreed < this.#tail.firstIndex - 1) {', 'if (false) {']],

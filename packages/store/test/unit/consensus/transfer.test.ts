@@ -70,9 +70,9 @@ describe('transfer: the leader', () => {
   })
 
   test.each([
-    ['a', 'is a voter'],
-    ['d', 'is a voter'],
-    ['x', 'is a voter'],
+    ['a', 'no voter'],
+    ['d', 'no voter'],
+    ['x', 'no voter'],
   ])('refuses to give up for %s', (to, reason) => {
     const node = serving()
     node.peerUp('d', 'd1', 1003)
