@@ -140,11 +140,10 @@ export class Replica {
    * @returns Why not, if it cannot be now; otherwise the host hears of the outcome.
    */
   transfer(to: string | undefined): string | undefined {
-    const nowMs = this.#clock.monotonicMs()
-    const refusal = this.core.refusesTransfer(to, nowMs)
+    const refusal = this.core.refusesTransfer(to)
     if (refusal !== undefined) return refusal
     if (this.builder.count > 0 && !this.#held()) this.#seal()
-    this.#run(this.core.transfer(to, nowMs))
+    this.#run(this.core.transfer(to, this.#clock.monotonicMs()))
     return undefined
   }
   receive(from: string, message: ConsensusMessage): void {

@@ -271,10 +271,10 @@ export class Consensus {
   }
 
   /** As leader: why it cannot give up in favour of a member now, or `undefined`. */
-  refusesTransfer(to: string | undefined, nowMs: number): string | undefined {
+  refusesTransfer(to: string | undefined): string | undefined {
     return this.#leadership === undefined
       ? 'this node is not the master'
-      : this.#leadership.refusesTransfer(to, nowMs)
+      : this.#leadership.refusesTransfer(to)
   }
 
   /**
@@ -284,7 +284,7 @@ export class Consensus {
    * @param to - The voter that has most of the log, unless it is said which.
    */
   transfer(to: string | undefined, nowMs: number): readonly Effect[] {
-    if (this.refusesTransfer(to, nowMs) === undefined) {
+    if (this.refusesTransfer(to) === undefined) {
       this.#leadership?.transfer(to, nowMs)
       this.#leaveIfDue(nowMs)
     }

@@ -171,10 +171,10 @@ export class Leadership {
    *
    * @param to - The voter that has most of the log, unless it is said which.
    */
-  refusesTransfer(to: string | undefined, nowMs: number): string | undefined {
+  refusesTransfer(to: string | undefined): string | undefined {
     if (this.#successor(to) === undefined)
       return to === undefined ? 'no other voter is connected' : `${to} is no voter that is connected`
-    if (!this.#serving || nowMs < this.#dispatchFromMs) return 'mastership has only begun'
+    if (!this.#serving) return 'mastership has only begun'
     if (this.changing) return 'the voters are being changed'
     if (this.#transfer !== undefined) return 'it is being handed over already'
     return undefined
