@@ -551,6 +551,7 @@ export class ReplicatedStore implements MessageStore {
       transfer: (nodeId) => this.#transfer(nodeId),
     })
     this.#refuseWrongCount(clusters.current)
+    this.#refuseNewerLevel(clusters.current)
     for (const peer of this.#members.connected()) replica.peerUp(peer.nodeId, peer.storeUuid)
   }
 
@@ -566,6 +567,17 @@ export class ReplicatedStore implements MessageStore {
     throw new StoreError(
       { code: 'STORE_FOREIGN_DIRECTORY', directory },
       `${directory}: belongs to a cluster of ${voters.length} replicas, and ${replicas} are configured: set replicas to ${voters.length}`,
+    )
+  }
+
+  /** What this release cannot read it must not acknowledge either (S36). */
+  #refuseNewerLevel({ level }: Cluster): void {
+    const { highest } = this.#environment.levels ?? supportedLevels
+    if (level <= highest) return
+    const { directory } = this.#settings
+    throw new StoreError(
+      { code: 'STORE_UNKNOWN_FORMAT', file: directory },
+      `${directory}: the cluster uses level ${level} of the log's format, and this release supports levels up to ${highest}: start a newer one`,
     )
   }
 
