@@ -2,13 +2,20 @@ import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { expect, test } from 'vitest'
 import { memberOf } from './broker-status.ts'
-import { type Cluster, electionTimeoutMs, name, withCluster } from './cluster-fixture.ts'
+import { levelmq } from './child-process.ts'
+import {
+  type BrokerConfiguration,
+  type Cluster,
+  electionTimeoutMs,
+  name,
+  withCluster,
+} from './cluster-fixture.ts'
 import { batchOffsets, digests, journalFiles, writtenBytes } from './journal-files.ts'
 import { holdsFor, waitFor } from './wait-for.ts'
 
 const bodies = (count: number): string[] => Array.from({ length: count }, (_, i) => `message ${i}`)
 
-test('a damaged journal: the broker refuses to start, names file and offset, changes nothing; the others go on (W8, W11)', async () => {
+test('a damaged journal in a cluster: is repaired from another member before the broker takes part again (S27, T9, W8, W11)', async () => {
   await withCluster({}, async (cluster) => {
     const master = await cluster.waitForService()
     const client = await cluster.connect(master)
@@ -16,28 +23,55 @@ test('a damaged journal: the broker refuses to start, names file and offset, cha
     const damaged = slaveOf(cluster, master)
     await cluster.waitForService()
     await cluster.kill(damaged)
+    const { file, offset, sound } = damage(cluster.storeDirectory(damaged))
 
-    const files = journalFiles(cluster.storeDirectory(damaged))
-    const file = files[0] as string
-    const offsets = batchOffsets(file)
-    expect(offsets.length).toBeGreaterThan(10)
-    // Inside the payload of a batch that is long on disk, with many good ones behind it.
-    const batch = offsets[Math.floor(offsets.length / 2)] as number
-    const bytes = readFileSync(file)
-    bytes[batch + 70] = (bytes[batch + 70] as number) ^ 0x10
-    writeFileSync(file, bytes)
-    const before = digests(files)
+    // With nobody to ask it waits, and says for what.
+    await cluster.kill(master)
+    const other = cluster.numbers().find((n) => n !== master && n !== damaged) ?? 0
+    await cluster.kill(other)
+    cluster.start(damaged)
+    const status = await waitFor('it to say what it lacks', async () => {
+      const answer = await cluster.status(damaged)
+      return /damaged/.test(answer.waitingFor ?? '') ? answer : undefined
+    })
+    expect([status.role, status.waitingFor]).toEqual(['electing', expect.stringContaining(basename(file))])
 
-    const broker = cluster.start(damaged)
+    cluster.start(other)
+    await cluster.waitForMaster()
+    await cluster.waitForService()
+    expect(readFileSync(file).subarray(offset, offset + 128)).toEqual(sound)
+    const { stdout } = await levelmq([
+      'consume',
+      '--queue',
+      'orders',
+      '--url',
+      cluster.failoverUri,
+      '--timeout',
+      '2',
+    ])
+    expect(stdout.split('\n').slice(0, -1)).toEqual(Array.from({ length: 20 }, (_, i) => `before ${i}`))
+  })
+})
+
+test('a damaged journal of a single broker: it refuses to start, names file and offset, and changes nothing (S27, W8)', async () => {
+  const configure = (configuration: BrokerConfiguration) => {
+    const { directory } = configuration.persistenceAdapter.replicatedLevelDB
+    Object.assign(configuration, { persistenceAdapter: { levelDB: { directory } } })
+  }
+  await withCluster({ size: 1, configure }, async (cluster) => {
+    await cluster.waitForMaster()
+    const client = await cluster.connect(1)
+    for (let i = 0; i < 20; i++) await client.produce('orders', [`before ${i}`])
+    await cluster.kill(1)
+    const { file, offset } = damage(cluster.storeDirectory(1))
+    const before = digests([file])
+
+    const broker = cluster.start(1)
     const exit = await waitFor('the broker to refuse', () => broker.exited)
-    expect(exit.signal).toBe(null)
-    expect(exit.code).toBeGreaterThan(0)
+    expect(exit).toEqual({ code: 74, signal: null })
     expect(broker.output()).toContain(basename(file))
-    expect(numbersIn(broker.output()).some((offset) => offset >= batch && offset <= batch + 128)).toBe(true)
-    expect(digests(journalFiles(cluster.storeDirectory(damaged)))).toEqual(before)
-
-    await client.produce('orders', ['after'])
-    expect((await cluster.status(master)).role).toBe('master')
+    expect(numbersIn(broker.output()).some((told) => told >= offset && told <= offset + 128)).toBe(true)
+    expect(digests([file])).toEqual(before)
   })
 })
 
@@ -109,6 +143,19 @@ test('a directory of another cluster: is refused with a reason, keeps its conten
     })
   })
 })
+
+/** Flips a bit in the payload of a batch with many good ones behind it; `offset` is that of the batch. */
+function damage(directory: string): { file: string; offset: number; sound: Buffer } {
+  const file = journalFiles(directory)[0] as string
+  const offsets = batchOffsets(file)
+  expect(offsets.length).toBeGreaterThan(10)
+  const offset = offsets[Math.floor(offsets.length / 2)] as number
+  const bytes = readFileSync(file)
+  const sound = Buffer.from(bytes.subarray(offset, offset + 128))
+  bytes[offset + 70] = (bytes[offset + 70] as number) ^ 0x10
+  writeFileSync(file, bytes)
+  return { file, offset, sound }
+}
 
 function slaveOf(cluster: Cluster, master: number): number {
   return cluster.numbers().find((n) => n !== master) as number
