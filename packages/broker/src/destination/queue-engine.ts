@@ -218,7 +218,8 @@ export class QueueEngine implements Engine, ConnectionHost {
   }
 
   get nextIndex(): number {
-    return this.#appended + 1
+    // The store appends records of its own, too: those are only known once they are confirmed or committed.
+    return Math.max(this.#appended, this.#confirmed, this.#committed) + 1
   }
 
   append(name: string, head: Uint8Array, body: Uint8Array, producer: number, sequence: number): number {

@@ -166,6 +166,7 @@ export class ClientConnection implements EngineConnection {
     if (upTo < this.#reported || (upTo === this.#reported && !repeat)) return
     this.#reported = upTo
     this.waiting = upTo < this.#awaited
+    if (this.waiting) this.#host.confirmLater(this)
     if (!this.flushing) this.#host.flushLater(this)
     try {
       this.client.confirmed(upTo)
@@ -188,7 +189,8 @@ export class ClientConnection implements EngineConnection {
   settled(index: number): void {
     if (index > this.#promised) this.#withheld.push({ from: this.#promised, until: index })
     this.#promised = 0
-    this.#awaited = Math.max(this.#awaited, index)
+    // Registered anew: since the promise the client may have been told all that it waited for.
+    if (index > this.#host.confirmedIndex) this.#awaits(index)
   }
 
   /** Output is free again: its consumers take their turns. */

@@ -99,6 +99,8 @@ export class EngineFixture {
   readonly sessionFailures: unknown[] = []
   readonly #limits: Partial<MemoryLimits>
   #engine: QueueEngine | undefined
+  /** For records that the store appends by itself, past the engine. */
+  session: MasterSession | undefined
 
   constructor(options: MemoryStoreOptions = {}, limits: Partial<MemoryLimits> = {}) {
     this.store = new MemoryStore({ commit: 'manual', ...options })
@@ -147,6 +149,7 @@ export class EngineFixture {
   }
 
   #promoted(session: MasterSession): void {
+    this.session = session
     this.#engine = new QueueEngine(
       this.store,
       session,

@@ -213,6 +213,39 @@ test('confirm: an acknowledgement alone in its read waits for its own record', a
   expect(worker.confirmations).toEqual([store.lastIndex])
 })
 
+test('confirm: an acknowledgement behind records of the store itself is confirmed with its own record, nothing else needed', async () => {
+  const fixture = await new EngineFixture().open()
+  const client = fixture.client()
+  client.send('q', 'a', 'b')
+  const consumer = client.subscribe('q')
+  await fixture.settle()
+  for (const name of ['kept', 'kept too']) fixture.session?.addQueue(name)
+  await fixture.settle()
+
+  for (const { index } of client.deliveries) {
+    const promised = consumer.acknowledge(index)
+    client.connection.endOfRead()
+    expect(client.confirmedIndex).toBeLessThan(promised)
+    fixture.store.commit()
+    expect(client.confirmedIndex).toBeGreaterThanOrEqual(promised)
+  }
+})
+
+test('S16: an acknowledgement is not taken for confirmed by records of the store itself that the client was told of', async () => {
+  const fixture = await new EngineFixture().open()
+  const client = fixture.client()
+  const consumer = client.subscribe('q')
+  client.send('q', 'a')
+  for (const name of ['kept', 'kept too']) fixture.session?.addQueue(name)
+  await fixture.settle()
+
+  const promised = consumer.acknowledge(client.deliveries[0]?.index ?? 0)
+  client.connection.endOfRead()
+  expect(promised).toBeGreaterThan(client.confirmedIndex)
+  fixture.store.commit()
+  expect(client.confirmedIndex).toBeGreaterThanOrEqual(promised)
+})
+
 test('S22: a repeated message is not stored, and waits for the index of the first', async () => {
   const { store, client } = await opened()
   const producer = client()
