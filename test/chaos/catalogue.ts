@@ -25,7 +25,6 @@ const missing: readonly (readonly [string, string])[] = [
   ['N26, N27, N30, N31', 'torn, reordered, misplaced and lying writes: by the simulation'],
   ['N28, N29, N37, N38', 'damaged, old and copied directories: once the store repairs itself'],
   ['N40, N46, N47', 'upgrade, certificates, log removal during catch-up: not yet'],
-  ['N41', 'more brokers than at the start: not yet'],
 ]
 
 export function describeFaults(): string {

@@ -71,7 +71,7 @@ export class ChaosRun {
       violations: this.#violations,
     })
     this.#workloads = new Workloads(
-      lab.cluster.numbers().map((n) => lab.network.clientAddress(n)),
+      [...lab.cluster.numbers(), ...lab.cluster.spares()].map((n) => lab.network.clientAddress(n)),
       this.#history,
       this.#violations,
       options.rate,

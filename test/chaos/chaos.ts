@@ -66,7 +66,9 @@ const say = (line: string): void => {
   if (!values.json) console.log(line)
 }
 
-const lab = await buildLab({ elector, brokers, hosts })
+const spares = (chosen ?? allFaults).some(({ needs }) => needs?.includes('spare brokers')) ? 2 : 0
+
+const lab = await buildLab({ elector, brokers, spares, hosts })
 try {
   process.exitCode = await runIn(lab)
 } finally {

@@ -13,6 +13,8 @@ import { Volume, whyNoVolumes } from './hosts/volume.ts'
 export interface LabOptions {
   readonly elector: 'raft' | 'zookeeper'
   readonly brokers: number
+  /** Brokers that are no members at first. */
+  readonly spares: number
   /** `undefined`: namespaces if this machine can. */
   readonly hosts: 'ns' | 'loopback' | undefined
 }
@@ -52,7 +54,7 @@ export async function buildLab(options: LabOptions): Promise<Lab> {
   const separate = options.hosts !== 'loopback' && lacking === undefined
   if (!separate && options.hosts === undefined)
     remarks.push(`no network namespaces (${lacking}): all on one host`)
-  const numbers = Array.from({ length: options.brokers }, (_, i) => i + 1)
+  const numbers = Array.from({ length: options.brokers + options.spares }, (_, i) => i + 1)
 
   let cluster: Cluster | undefined
   const built = (): Cluster => {
@@ -101,6 +103,7 @@ export async function buildLab(options: LabOptions): Promise<Lab> {
 
   cluster = await Cluster.start({
     size: options.brokers,
+    spares: options.spares,
     elector: options.elector,
     ...(options.elector === 'zookeeper' ? { zkAddress } : {}),
     store: { logSize: segmentBytes },
@@ -110,17 +113,18 @@ export async function buildLab(options: LabOptions): Promise<Lab> {
     configure: (configuration, n) => {
       configuration.persistenceAdapter.replicatedLevelDB.directory = storeDirectory(n)
       configuration.managementContext.adminToken = adminToken
-      if (!separate) Loopback.configure(configuration, n, options.brokers)
+      if (!separate) Loopback.configure(configuration)
     },
   })
   if (!separate) {
     await loopback.relayBrokers(cluster)
     if (ensemble !== undefined) await loopback.relayZooKeeper(ensemble)
   }
-  for (const n of numbers) cluster.start(n)
+  for (const n of cluster.numbers()) cluster.start(n)
 
   const abilities = new Set<Need>([...network.abilities, options.elector])
   if (options.brokers >= 5) abilities.add('five brokers')
+  if (options.spares > 0) abilities.add('spare brokers')
   if (noVolumes === undefined) abilities.add('volumes')
   const made = cluster
   return {

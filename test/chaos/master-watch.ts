@@ -45,7 +45,7 @@ export class MasterWatch {
   async finish(): Promise<string[]> {
     this.#stopped = true
     await this.#loop
-    for (const n of this.#cluster.numbers()) {
+    for (const n of [...this.#cluster.numbers(), ...this.#cluster.spares()]) {
       for (const line of this.#cluster.log(n).split('\n')) this.#readLog(name(n), line)
     }
     return [...this.#masters]

@@ -28,7 +28,9 @@ export interface ClusterOptions {
   readonly store?: Readonly<Record<string, unknown>>
   /** Changes what broker `n` is configured with. */
   readonly configure?: (configuration: BrokerConfiguration, n: number) => void
-  /** Brokers to start, from 1. @defaultValue all */
+  /** Brokers beyond `size` that know the others, and are no members until they are added. @defaultValue 0 */
+  readonly spares?: number
+  /** Brokers to start, from 1. @defaultValue all but the spares */
   readonly start?: readonly number[]
   /** Where broker `n` runs. @defaultValue this machine */
   readonly place?: (n: number) => BrokerPlace
@@ -72,7 +74,7 @@ export class Cluster {
     this.size = options.size ?? 3
     this.directory = options.directory ?? mkdtempSync(join(tmpdir(), 'levelmq-test-'))
     this.#zkPath = `/levelmq-test/${process.pid}-${Date.now()}-${++clusters}`
-    for (const n of this.numbers()) {
+    for (const n of [...this.numbers(), ...this.spares()]) {
       mkdirSync(this.home(n), { recursive: true })
       this.writeConfiguration(n, this.configuration(n))
     }
@@ -87,6 +89,10 @@ export class Cluster {
 
   numbers(): number[] {
     return Array.from({ length: this.size }, (_, i) => i + 1)
+  }
+
+  spares(): number[] {
+    return Array.from({ length: this.#options.spares ?? 0 }, (_, i) => this.size + i + 1)
   }
 
   home(n: number): string {
@@ -133,7 +139,10 @@ export class Cluster {
     const { elector = 'raft', zkAddress, store, configure } = this.#options
     const election =
       elector === 'raft'
-        ? { elector, peers: this.numbers().map((peer) => `${this.host(peer)}:${this.replicationPort(peer)}`) }
+        ? {
+            elector,
+            peers: this.#peersOf(n).map((peer) => `${this.host(peer)}:${this.replicationPort(peer)}`),
+          }
         : {
             elector,
             zkAddress: typeof zkAddress === 'function' ? zkAddress(n) : zkAddress,
@@ -162,6 +171,11 @@ export class Cluster {
     return configuration
   }
 
+  /** As many as there are founders: a spare learns the rest from those it knows. */
+  #peersOf(n: number): number[] {
+    return n <= this.size ? this.numbers() : [n, ...this.numbers().slice(1)]
+  }
+
   writeConfiguration(n: number, configuration: unknown): void {
     writeFileSync(this.configurationFile(n), `${JSON.stringify(configuration, undefined, 2)}\n`)
   }
@@ -186,7 +200,7 @@ export class Cluster {
 
   /** Brokers whose process runs, paused ones included. */
   running(): number[] {
-    return this.numbers().filter(
+    return [...this.numbers(), ...this.spares()].filter(
       (n) => this.#processes.has(n) && this.#processes.get(n)?.exited === undefined,
     )
   }
@@ -298,7 +312,7 @@ export class Cluster {
 
   /** The ends of all logs, for the report of a failed test. */
   report(lines = 40): string {
-    return this.numbers()
+    return [...this.#processes.keys()]
       .map((n) => {
         const exit = this.#processes.get(n)?.exited
         const state = exit === undefined ? '' : ` (ended: ${exit.signal ?? exit.code})`
@@ -322,6 +336,12 @@ export class Cluster {
 
 function inSync(master: BrokerStatus, n: number): boolean {
   return memberOf(master, name(n))?.state === 'in sync'
+}
+
+/** Where the other members reach the broker with this configuration. */
+export function addressOf(configuration: BrokerConfiguration): string {
+  const { connectUrl, bind } = configuration.persistenceAdapter.replicatedLevelDB
+  return `${connectUrl ?? bind}`.replace(/^tcp:\/\//, '')
 }
 
 /** What broker `n` is called. */

@@ -16,11 +16,10 @@ export async function withPartitions(
   options: Omit<ClusterOptions, 'configure' | 'start'>,
   body: (cluster: Cluster, partitions: Partitions) => Promise<void>,
 ): Promise<void> {
-  const size = options.size ?? 3
   const cluster = await Cluster.start({
     ...options,
     start: [],
-    configure: (configuration, n) => Loopback.configure(configuration, n, size),
+    configure: (configuration) => Loopback.configure(configuration),
   })
   const network = new Loopback(
     () => new Map(cluster.running().map((n) => [cluster.process(n).pid, n])),

@@ -7,6 +7,7 @@ export type Need =
   | 'raft'
   | 'zookeeper'
   | 'five brokers'
+  | 'spare brokers'
   /** Disks of their own for brokers: root and loop devices. */
   | 'volumes'
 

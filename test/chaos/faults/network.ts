@@ -1,4 +1,4 @@
-import { electionTimeoutMs } from '../../system/cluster-fixture.ts'
+import { addressOf, electionTimeoutMs } from '../../system/cluster-fixture.ts'
 import { brokerHost, type Host, separate, zooKeeperHost } from '../hosts/host-network.ts'
 import type { World } from '../world.ts'
 import { type Fault, list } from './fault.ts'
@@ -235,11 +235,7 @@ export const networkFaults: readonly Fault[] = [
       const wrong = cluster.configuration(victim)
       const store = wrong.persistenceAdapter.replicatedLevelDB
       if (world.ensemble === undefined) {
-        const own =
-          `${store.connectUrl ?? `${cluster.host(victim)}:${cluster.replicationPort(victim)}`}`.replace(
-            /^tcp:\/\//,
-            '',
-          )
+        const own = addressOf(wrong)
         const others = (store.peers as string[]).filter((peer) => peer !== own)
         store.peers = [own, 'no-such-host.invalid:61619', ...others.slice(1)]
       } else {

@@ -1,10 +1,10 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { levelmq } from '../../system/child-process.ts'
-import { name } from '../../system/cluster-fixture.ts'
+import { addressOf, name } from '../../system/cluster-fixture.ts'
 import { waitFor } from '../../system/wait-for.ts'
 import type { World } from '../world.ts'
-import { type Fault, list } from './fault.ts'
+import { type Fault, list, type Struck } from './fault.ts'
 
 /** Generous: a member may have to copy a whole store on a busy machine. */
 const patienceMs = 60_000
@@ -46,6 +46,14 @@ export const operationFaults: readonly Fault[] = [
       }
       return { target: list(order), outcome: 'all restarted' }
     },
+  },
+  {
+    id: 'N41',
+    name: 'two more brokers',
+    summary: 'two more brokers become voters, a minority is killed, and they leave again: 3, 5, 3',
+    kind: 'operation',
+    needs: ['spare brokers'],
+    strike: growAndShrink,
   },
   {
     id: 'N42',
@@ -101,7 +109,9 @@ export const operationFaults: readonly Fault[] = [
 /** Runs a command against whoever is master, again and again until it is done: mastership may change meanwhile. */
 async function administer(world: World, command: readonly string[]): Promise<string> {
   const { cluster, adminTokenFile } = world
-  const urls = cluster.numbers().map((n) => `http://${cluster.host(n)}:${cluster.managementPort(n)}`)
+  const urls = [...cluster.numbers(), ...cluster.spares()].map(
+    (n) => `http://${cluster.host(n)}:${cluster.managementPort(n)}`,
+  )
   const args = [...command, '--url', urls.join(','), '--token-file', adminTokenFile, '--json']
   return waitFor(
     `levelmq ${command.join(' ')}`,
@@ -115,18 +125,62 @@ async function administer(world: World, command: readonly string[]): Promise<str
   )
 }
 
+async function growAndShrink(world: World): Promise<Struck> {
+  const { cluster } = world
+  const spares = cluster.spares()
+  const startedAt = performance.now()
+  world.start(spares)
+  for (const n of spares) await administer(world, ['members', 'add', name(n)])
+  const everybody = [...cluster.numbers(), ...spares]
+  await allVote(world, everybody)
+  configure(world, everybody)
+  const grownMs = Math.round(performance.now() - startedAt)
+  const victims = world.shuffled(cluster.running()).slice(0, Math.floor(cluster.running().length / 2))
+  const since = performance.now()
+  const [outcome] = await Promise.all([world.service(since, victims), world.kill(victims)])
+  world.start(victims)
+  await world.recovered(patienceMs)
+  configure(world, cluster.numbers())
+  for (const n of spares) cluster.writeConfiguration(n, cluster.configuration(n))
+  for (const n of world.shuffled(spares)) await administer(world, ['members', 'remove', name(n)])
+  await world.kill(spares, 'SIGTERM')
+  for (const n of spares) rmSync(world.storeDirectory(n), { recursive: true, force: true })
+  await allVote(world)
+  return { target: list(spares), outcome: `after ${grownMs} ms; ${list(victims)} killed: ${outcome}` }
+}
+
+/** What an operator has to do once the number of voters has changed: a broker refuses to start if its file says otherwise. */
+function configure(world: World, members: readonly number[]): void {
+  const { cluster } = world
+  for (const n of members) {
+    const configuration = cluster.configuration(n)
+    const store = configuration.persistenceAdapter.replicatedLevelDB
+    store.replicas = members.length
+    if (store.peers !== undefined)
+      store.peers = members.map((member) => addressOf(cluster.configuration(member)))
+    cluster.writeConfiguration(n, configuration)
+  }
+}
+
 interface Members {
   readonly members: readonly { readonly name: string; readonly role: string }[]
 }
 
-/** Every broker has its vote, and none is in the place of another. */
-async function allVote(world: World): Promise<void> {
+/** These and nobody else have a vote, and none is in the place of another. */
+async function allVote(world: World, numbers: readonly number[] = world.cluster.numbers()): Promise<void> {
+  const wanted = numbers.map(name).sort().join()
   await waitFor(
     'all brokers to vote',
     async () => {
       const { members } = JSON.parse(await administer(world, ['members'])) as Members
-      const voters = members.filter(({ role }) => role === 'voter').map((member) => member.name)
-      return voters.length === world.cluster.size && members.every(({ role }) => role === 'voter')
+      const voters = members.filter(({ role }) => role !== 'learner')
+      return (
+        voters.every(({ role }) => role === 'voter') &&
+        voters
+          .map((member) => member.name)
+          .sort()
+          .join() === wanted
+      )
     },
     { timeoutMs: patienceMs, intervalMs: 100 },
   )

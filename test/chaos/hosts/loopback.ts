@@ -42,12 +42,12 @@ export class Loopback implements HostNetwork {
   }
 
   /** Lets the other members connect to broker `n` through its relay: for {@link ClusterOptions.configure}. */
-  static configure(configuration: BrokerConfiguration, n: number, brokers: number): void {
+  static configure(configuration: BrokerConfiguration): void {
     const store = configuration.persistenceAdapter.replicatedLevelDB
-    const own = Number(`${store.bind}`.split(':').at(-1)) + relayOffset.replication
-    store.connectUrl = `tcp://127.0.0.1:${own}`
-    if (store.peers !== undefined)
-      store.peers = Array.from({ length: brokers }, (_, i) => `127.0.0.1:${own - n + i + 1}`)
+    const relayed = (address: unknown): string =>
+      `${address}`.replace(/\d+$/, (port) => `${Number(port) + relayOffset.replication}`)
+    store.connectUrl = relayed(store.bind)
+    if (Array.isArray(store.peers)) store.peers = store.peers.map(relayed)
   }
 
   static zooKeeperAddress(ensemble: ZooKeeperEnsemble): string {
@@ -57,7 +57,7 @@ export class Loopback implements HostNetwork {
 
   async relayBrokers(cluster: Cluster): Promise<void> {
     await this.#relay(
-      cluster.numbers().flatMap((n) => {
+      [...cluster.numbers(), ...cluster.spares()].flatMap((n) => {
         const host = brokerHost(n)
         const replication = cluster.replicationPort(n)
         const stomp = cluster.stompPort(n)
