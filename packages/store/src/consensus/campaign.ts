@@ -83,7 +83,8 @@ export class Campaign {
 
   /** It is granted that this node stands: it promises the epoch to itself. */
   awaitPromise(): void {
-    this.#all = !this.#majority(0)
+    // Neither is asked for where a leader has handed over.
+    this.#all = !this.#majority(0) && this.#unanimous(0)
     this.#stage = 'promise'
     this.#granted = ownVote(this.#electorate)
     this.#asked = this.#electorate.otherVoters()

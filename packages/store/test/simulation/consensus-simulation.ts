@@ -93,6 +93,8 @@ class ConsensusSimulation {
   readonly #founders: Voter[] = []
   /** The stores that there have been, by UUID, and their bits. */
   readonly #bits = new Map<string, number>()
+  /** Who has answered an attempt and would vote, but for what it knows of; by node and epoch. */
+  readonly #answers = new Map<string, Set<string>>()
   /** The logs that were stood with, by node and epoch. */
   readonly #candidates = new Map<string, { readonly log: readonly SimulatedBatch[]; readonly all: boolean }>()
   readonly #sync: SyncPolicy
@@ -447,7 +449,7 @@ class ConsensusSimulation {
     const { core, disk, commitIndex } = node
     if (core === undefined || node.paused) return
     const pinned = this.#random.chance(0.5) ? core.neededFrom : Number.POSITIVE_INFINITY
-    const upTo = Math.min(commitIndex, disk.lastIndex, pinned - 1)
+    const upTo = Math.min(commitIndex, core.durableIndex, pinned - 1)
     const gone = node.log.filter((batch) => batch.firstIndex >= disk.firstIndex && batch.lastIndex <= upTo)
     const last = gone.at(this.#random.chance(0.5) ? -1 : -1 - this.#random.below(gone.length + 1))
     if (last === undefined) return
@@ -777,6 +779,9 @@ class ConsensusSimulation {
     if (message.type === 'append' && message.epoch >= epoch) {
       const said = { epoch: message.commitEpoch, index: message.commitIndex }
       if (!covers(node.heard, said)) node.heard = said
+    } else if (message.type === 'preVoteReply' && (message.granted || message.owing)) {
+      const key = `${node.nodeId} ${message.epoch}`
+      this.#answers.set(key, (this.#answers.get(key) ?? new Set()).add(from))
     } else if (message.type === 'recall' && leader === from && message.epoch === epoch) {
       if (node.owes === undefined || !covers(node.owes, message.owed)) node.owes = message.owed
     }
@@ -1074,6 +1079,10 @@ class ConsensusSimulation {
       const key = `${node.nodeId} ${message.epoch}`
       if (this.#candidates.has(key)) return
       this.#candidates.set(key, { log: [...node.log], all: message.all })
+      const answers = this.#answers.get(key)
+      const { voters } = this.#history.votersOf(node.log)
+      if (message.all && voters.some(({ nodeId }) => nodeId !== node.nodeId && answers?.has(nodeId) !== true))
+        fail(`S24: ${node.nodeId} says in ${message.epoch} that all have answered`)
       this.#checkVote(node, message.epoch, key)
     } else if (message.type === 'append') {
       const { previousEpoch, previousIndex } = message

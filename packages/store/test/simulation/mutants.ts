@@ -340,6 +340,12 @@ export const mutants: readonly Mutant[] = [
     within: 1000,
   },
   {
+    name: 'says that all have answered when nobody was asked',
+    rule: 'S24',
+    edits: [['!this.#majority(0) && this.#unanimous(0)', '!this.#majority(0)']],
+    within: 500,
+  },
+  {
     name: 'searches below the beginning of its log',
     rule: 'S33',
     edits: [['if (agreed < this.#tail.firstIndex - 1) {', 'if (false) {']],

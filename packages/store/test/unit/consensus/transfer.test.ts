@@ -108,7 +108,7 @@ describe('transfer: the others', () => {
     const effects = node.receive('b', { type: 'standNow', epoch: 1 }, 1010)
     expect(types(effects)).toEqual(['role', 'promise', 'role'])
     const asked = node.promised(2, 1011)
-    expect(said(asked, 'c')).toMatchObject([{ type: 'vote', epoch: 2, handedOver: 1 }])
+    expect(said(asked, 'c')).toMatchObject([{ type: 'vote', epoch: 2, handedOver: 1, all: false }])
     node.receive('c', { type: 'voteReply', epoch: 2, granted: true, leaseMs: 0 }, 1012)
     node.sealed(2, 1, 1, noBytes, 1012)
     node.durable(1, 1013)
