@@ -236,6 +236,8 @@ export class History {
 
   #contradiction(nodeId: string, at: number, batch: SimulatedBatch | undefined): never {
     const committed = this.#committed[at]?.batch
+    // Acknowledged by a majority, and lost by a part of it, before the leader, paused, came to know that it was committed.
+    if (batch !== undefined && batch.lostOn !== 0) throw new PermittedLoss()
     fail(`S6: ${nodeId} commits ${describeBatch(batch)} where ${describeBatch(committed)} is committed`)
   }
 }
