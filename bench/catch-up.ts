@@ -46,6 +46,7 @@ try {
   const master = await cluster.waitForMaster()
   const slave = cluster.numbers().find((n) => n !== master) ?? 0
   await waitFor('all slaves in sync', () => isInSync(master, slave), { timeoutMs })
+  const leftAt = (await cluster.status(master)).position
   await cluster.kill(slave, 'SIGTERM')
   note(`filling with ${messages} x ${bytes} bytes`)
   await fillQueue(cluster.stompPort(master), 'backlog', messages, bytes, () => undefined)
@@ -68,11 +69,13 @@ try {
     }
     await sleep(1000)
     const away = await rateOver(() => sleep(phaseMs))
-    const behind = kind === 'behind' ? messages + confirmed : (await cluster.status(master)).position
+    const { position } = await cluster.status(master)
+    const behind = position - (kind === 'behind' ? leftAt : 0)
     note(`${kind}: starting the slave`)
+    // Caught up is a slave that has all that was there when it came; what is sent meanwhile it gets as it goes.
     const during = await rateOver(async () => {
       cluster.start(slave)
-      await waitFor('the slave in sync', () => isInSync(master, slave), { timeoutMs, intervalMs: 50 })
+      await waitFor('the slave to be level', () => isLevel(slave, position), { timeoutMs, intervalMs: 50 })
     })
     const after = await rateOver(() => sleep(phaseMs))
     figures.push({
@@ -114,7 +117,16 @@ else {
 async function isInSync(master: number, slave: number): Promise<boolean> {
   const status = await cluster.status(master, 10_000)
   const name = cluster.configuration(slave).brokerName
-  return status.members.some((member) => member.name === name && member.voter && member.state === 'in sync')
+  return status.members.some((member) => member.name === name && member.state === 'in sync')
+}
+
+async function isLevel(slave: number, position: number): Promise<boolean> {
+  try {
+    const status = await cluster.status(slave, 2_000)
+    return status.position >= position && status.members[0]?.voter === true
+  } catch {
+    return false
+  }
 }
 
 function note(text: string): void {
