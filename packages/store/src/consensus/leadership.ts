@@ -377,15 +377,17 @@ export class Leadership {
     this.#effects.push({ type: 'role' })
   }
 
-  /** Whether a member has all that was there when it came, and what was sealed since is on its way to it. */
+  /**
+   * Whether a member has all that was there when it came. What was sealed since it gets as it can: under load a member that is no part of
+   * the majority is always a little behind.
+   */
   isLevel(nodeId: string, storeUuid: string): boolean {
     const progress = this.#progress.get(nodeId)
     return (
       progress?.storeUuid === storeUuid &&
       progress.connected &&
       progress.mode === 'stream' &&
-      progress.durableIndex >= progress.levelFrom &&
-      progress.nextIndex > this.#tail.lastIndex
+      progress.durableIndex >= progress.levelFrom
     )
   }
 
