@@ -62,6 +62,7 @@ async function journalRun(directory: string, count: number, depth: number): Prom
         else for (let made = 0; made < done; made++) appendOne()
       },
       damaged: () => undefined,
+      spaceChanged: () => undefined,
       failed: (error) => {
         throw error
       },

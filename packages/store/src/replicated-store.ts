@@ -182,6 +182,7 @@ export class ReplicatedStore implements MessageStore {
         applied: (at) => this.#applied(at),
         checkpointed: () => this.#space?.checkpointed(),
         damaged: (damage) => this.#damaged(damage),
+        spaceChanged: (space) => this.#host.log('warn', `space on the disk of the journal: ${space}`),
         failed: (error) => this.#fail(error),
       },
       this.#host.log,

@@ -109,6 +109,7 @@ export async function openStoreDirectory(
       segmentBytes: settings.logSize,
       verifiedTo: index.appliedIndex,
       epochStarts: index.epochStarts,
+      clock: environment.clock,
       listener,
       // What is about to be cut may have been acknowledged: until it is there again, this store must not lead.
       owed: async (position: Position) => {

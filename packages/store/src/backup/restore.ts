@@ -126,6 +126,7 @@ class Restore {
         written: () => undefined,
         durable: () => undefined,
         damaged: () => undefined,
+        spaceChanged: () => undefined,
         failed: (error) => {
           failure = error
         },

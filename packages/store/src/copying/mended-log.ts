@@ -41,6 +41,9 @@ export class MendedLog implements Log {
   get pendingBytes(): number {
     return this.#log.pendingBytes
   }
+  get space(): 'enough' | 'low' {
+    return this.#log.space
+  }
   get damage(): Damage | undefined {
     return this.#log.damage
   }

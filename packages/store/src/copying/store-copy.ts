@@ -202,6 +202,7 @@ export class StoreCopy {
       verifiedTo: 0,
       epochStarts: [],
       start,
+      clock: this.#parts.clock,
       listener: {
         written: () => undefined,
         durable: (index) => {
@@ -209,6 +210,7 @@ export class StoreCopy {
         },
         // Nobody reads it before it is whole.
         damaged: () => undefined,
+        spaceChanged: () => undefined,
         failed: (error) => this.#parts.failed(error),
       },
     })

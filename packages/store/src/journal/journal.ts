@@ -1,10 +1,11 @@
 import { join } from 'node:path'
 import { StoreError } from '../errors.ts'
+import type { Clock, Timer } from '../io/clock.ts'
 import type { Disk } from '../io/disk.ts'
 import { type BatchHeader, batchHeaderBytes, decodeBatchHeader, lastIndexOf } from './batch.ts'
 import { Chain } from './chain.ts'
 import { corrupt, costsNothing, type Damage, damagedRecords, type Hole, withoutRoom } from './damage.ts'
-import { orDiskFailed } from './disk-failure.ts'
+import { diskFailed, isNoSpace, orDiskFailed } from './disk-failure.ts'
 import { encodeEndMark, endMarkBytes } from './end-mark.ts'
 import { type GroupPart, layOutGroup } from './group.ts'
 import type { EpochStart, Log, LogListener, LogStart, SegmentExtent } from './log.ts'
@@ -19,7 +20,7 @@ import { encodeSyncMark, syncMarkBytes } from './sync-mark.ts'
 import type { Tail } from './tail.ts'
 import type { Position } from './tail-verdict.ts'
 import { clearTruncation, noteTruncation } from './truncation.ts'
-import { type Chunk, chunkUpTo, Window } from './window.ts'
+import { type Chunk, chunkFrom, chunkUpTo, Window } from './window.ts'
 
 export interface JournalOptions {
   readonly disk: Disk
@@ -47,6 +48,11 @@ export interface JournalOptions {
    * @defaultValue it is refused
    */
   readonly tolerate?: boolean | undefined
+  /**
+   * With it the journal waits for space when the disk is full, and tries again every second; without, that is a failure.
+   * @defaultValue none
+   */
+  readonly clock?: Clock | undefined
   /** Appended bytes kept in memory for readers. @defaultValue 16777216 */
   readonly windowBytes?: number
   /** Segments kept open for reading. @defaultValue 16 */
@@ -89,7 +95,16 @@ export async function openJournal(options: JournalOptions): Promise<OpenedJourna
   if (files.isEmpty) await files.start(start.firstIndex, segmentBytes)
   const window = new Window(options.windowBytes ?? 16 * 1024 * 1024)
   const found = { start, epochStarts, tail, isWhole: damage === undefined }
-  const log = new Journal(disk, directory, segmentBytes, files, found, window, options.listener)
+  const log = new Journal(
+    disk,
+    directory,
+    segmentBytes,
+    files,
+    found,
+    window,
+    options.listener,
+    options.clock,
+  )
   return { log, epochStarts, configurations, damage, report }
 }
 
@@ -104,6 +119,9 @@ async function beginAt(disk: Disk, directory: string, start: LogStart): Promise<
   if (names.includes(newStartName)) await orDiskFailed('remove', path, disk.remove(path))
   await writeStartFile(disk, directory, { start, held: false })
 }
+
+/** From one try to make room to the next. */
+const retryMs = 1000
 
 interface Truncation {
   readonly truncateTo: number
@@ -153,6 +171,13 @@ export class Journal implements Log {
   /** These do not wait their turn: what they concern is neither appended nor truncated any more, and they free space. */
   #discards: Discard[] = []
   #repairs: Repair[] = []
+  #space: 'enough' | 'low' = 'enough'
+  /** The next segment is being made. */
+  #sparing = false
+  #spareTimer: Timer | undefined
+  /** Ends a wait for space. */
+  #wake: (() => void) | undefined
+  readonly #clock: Clock | undefined
   /** First records of the holes that the listener has heard of. */
   readonly #reported = new Set<number>()
   #queuedBytes = 0
@@ -187,7 +212,9 @@ export class Journal implements Log {
     },
     window: Window,
     listener: LogListener,
+    clock: Clock | undefined,
   ) {
+    this.#clock = clock
     this.#disk = disk
     this.#directory = directory
     this.#segmentBytes = segmentBytes
@@ -200,6 +227,7 @@ export class Journal implements Log {
     this.#listener = listener
     this.#writtenIndex = found.tail.lastIndex
     this.#durableIndex = found.tail.lastIndex
+    if (this.#isWhole) this.#prepareSpare()
   }
 
   get start(): LogStart {
@@ -269,6 +297,7 @@ export class Journal implements Log {
     this.#floor = Math.min(this.#floor, index)
     this.#truncations++
     this.#queue.push({ truncateTo: index })
+    this.#wake?.()
     this.#running ??= this.#run()
   }
 
@@ -327,8 +356,13 @@ export class Journal implements Log {
     this.#tail.commit(replayTo)
     const outcome = Promise.withResolvers<void>()
     this.#discards.push({ belowIndex: index, replayTo, outcome })
+    this.#wake?.()
     this.#running ??= this.#run()
     return outcome.promise
+  }
+
+  get space(): 'enough' | 'low' {
+    return this.#space
   }
 
   get damage(): Damage | undefined {
@@ -345,12 +379,17 @@ export class Journal implements Log {
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
     const outcome = Promise.withResolvers<Damage | undefined>()
     this.#repairs.push({ fromIndex: damage.fromIndex, batches, outcome })
+    this.#wake?.()
     this.#running ??= this.#run()
     return outcome.promise
   }
 
   close(): Promise<void> {
-    this.#closing ??= this.#close()
+    if (this.#closing === undefined) {
+      const { promise, resolve, reject } = Promise.withResolvers<void>()
+      this.#closing = promise
+      this.#close().then(resolve, reject)
+    }
     return this.#closing
   }
 
@@ -415,8 +454,7 @@ export class Journal implements Log {
         await this.#repairAll()
         const work = this.#queue[0]
         if (work !== undefined) {
-          if ('truncateTo' in work) await this.#carryOut(work)
-          else await this.#writeGroup(this.#takeGroup())
+          if (!(await this.#tryWork(work))) await this.#waitForSpace()
         } else if (this.#discards.length === 0 && this.#repairs.length === 0) break
       }
     } catch (error) {
@@ -428,9 +466,98 @@ export class Journal implements Log {
     }
   }
 
+  /** @returns False if there is no space for it: it stays in the queue, and nothing of it is in a file. */
+  async #tryWork(work: Chunk | Truncation): Promise<boolean> {
+    try {
+      if ('truncateTo' in work) await this.#carryOut(work)
+      else await this.#writeGroup(this.#takeGroup())
+      return true
+    } catch (error) {
+      if (!this.#isShortage(error)) throw error
+      this.#setSpace('low')
+      return false
+    }
+  }
+
+  /** Until it is worth trying again; or gives up what waits, if the journal is being closed. */
+  async #waitForSpace(): Promise<void> {
+    if (this.#closing === undefined) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      const timer = this.#clock?.setTimer(retryMs, resolve)
+      this.#wake = resolve
+      await promise
+      this.#wake = undefined
+      timer?.cancel()
+    }
+    if (this.#closing === undefined || this.#discards.length > 0) return
+    this.#queue = []
+    this.#queuedBytes = 0
+  }
+
+  /** Whether something failed only because the disk is full, and nothing is in doubt for it. */
+  #isShortage(error: unknown): boolean {
+    // A sync that fails leaves the content unknown, whatever the reason.
+    const inDoubt =
+      error instanceof StoreError && error.detail.code === 'STORE_DISK_FAILED'
+        ? error.detail.operation === 'sync'
+        : true
+    return this.#clock !== undefined && !inDoubt && isNoSpace(error)
+  }
+
+  #setSpace(space: 'enough' | 'low'): void {
+    if (space === this.#space || this.#failure !== undefined) return
+    this.#space = space
+    this.#listener.spaceChanged(space)
+  }
+
+  /** Keeps the next segment ready, in the background: what is left when the disk is full. */
+  #prepareSpare(): void {
+    if (this.#sparing || this.#closing !== undefined) return
+    if (this.#files.hasSpare) {
+      this.#setSpace('enough')
+      return
+    }
+    this.#sparing = true
+    this.#spareTimer?.cancel()
+    this.#files.prepareSpare().then(
+      (made) => {
+        this.#sparing = false
+        if (this.#closing !== undefined) return
+        this.#setSpace(made ? 'enough' : 'low')
+        if (!made) this.#spareTimer = this.#clock?.setTimer(retryMs, () => this.#retrySpare())
+      },
+      (error: unknown) => {
+        this.#sparing = false
+        if (error instanceof StoreError) this.#fail(error)
+      },
+    )
+  }
+
+  #retrySpare(): void {
+    // Two that take what little space there is get none of them done.
+    if (this.#wake === undefined) this.#prepareSpare()
+    else if (this.#closing === undefined)
+      this.#spareTimer = this.#clock?.setTimer(retryMs, () => this.#retrySpare())
+  }
+
+  /** Writes a small file, for which some space is kept. */
+  async #writeSmall(write: () => Promise<void>): Promise<void> {
+    try {
+      await write()
+    } catch (error) {
+      if (!this.#isShortage(error) || !(await this.#files.releaseReserve())) throw error
+      await write()
+    }
+  }
+
   async #discardAll(): Promise<void> {
     for (let discard = this.#discards[0]; discard !== undefined; discard = this.#discards[0]) {
-      await this.#discard(discard.belowIndex, discard.replayTo)
+      try {
+        await this.#discard(discard.belowIndex, discard.replayTo)
+      } catch (error) {
+        // Nothing has been changed then, and whoever wants space comes again.
+        if (!this.#isShortage(error)) throw error
+      }
       this.#discards.shift()
       discard.outcome.resolve()
     }
@@ -444,7 +571,7 @@ export class Journal implements Log {
     const firstIndex = kept?.firstIndex ?? 0
     if (firstIndex <= this.#start.firstIndex) return
     const start = startAt(firstIndex, Math.max(replayTo, this.#start.replayTo), this.#epochStarts)
-    await writeStartFile(this.#disk, this.#directory, { start, held: true })
+    await this.#writeSmall(() => writeStartFile(this.#disk, this.#directory, { start, held: true }))
     this.#start = start
     const needed = start.epochStarts[0]?.index ?? 0
     this.#epochStarts = this.#epochStarts.filter(({ index }) => index >= needed)
@@ -458,7 +585,7 @@ export class Journal implements Log {
         const next = await this.#repair(repair)
         outcome.resolve(next ?? this.damage)
       } catch (error) {
-        if (!(error instanceof RangeError)) throw error
+        if (!(error instanceof RangeError || this.#isShortage(error))) throw error
         outcome.reject(error)
       }
       this.#repairs.shift()
@@ -605,16 +732,49 @@ export class Journal implements Log {
     for (const part of layOutGroup(group, endOffset, capacity, this.#segmentBytes)) {
       // A part that was not synced is never followed by a segment: that would prove to recovery that it was.
       if (this.#failure !== undefined) return
-      if (part.segment !== undefined) await this.#files.start(part.segment.firstIndex, part.segment.capacity)
-      await this.#writePart(part)
+      try {
+        if (part.segment !== undefined)
+          await this.#files.start(part.segment.firstIndex, part.segment.capacity)
+        await this.#writePart(part)
+      } catch (error) {
+        if (this.#isShortage(error)) this.#putBack(group, part.places[0] ?? 0)
+        throw error
+      }
     }
+  }
+
+  /** What has not been written of a group waits again, unless it has been truncated meanwhile. */
+  #putBack(group: readonly Chunk[], fromIndex: number): void {
+    const waiting = group.flatMap((chunk) => {
+      const rest = chunkFrom(chunk, fromIndex)
+      return (rest && chunkUpTo(rest, this.#floor)) ?? []
+    })
+    this.#writingBytes = 0
+    this.#queuedBytes += waiting.reduce((sum, chunk) => sum + chunk.bytes.length, 0)
+    this.#queue = [...waiting, ...this.#queue]
+  }
+
+  /** Makes the place of a part whose write ran out of space as if nothing had been written. */
+  async #rollBack(part: GroupPart): Promise<void> {
+    const bytes = part.batchesEnd + endMarkBytes - part.offset
+    await this.#files.write([Buffer.alloc(bytes)], part.offset)
+    await this.#files.sync()
   }
 
   async #writePart(part: GroupPart): Promise<void> {
     // One loop writes and syncs, so everything before this part is durable.
     const mark = encodeSyncMark((part.places[0] ?? 0) - 1, part.offset)
     const end = encodeEndMark(part.lastIndex, part.epoch, part.batchesEnd)
-    await this.#files.write([mark, ...part.chunks, end], part.offset)
+    try {
+      await this.#files.write([mark, ...part.chunks, end], part.offset)
+    } catch (error) {
+      if (!this.#isShortage(error)) throw error
+      await this.#rollBack(part).catch(() => {
+        // What is in the file now is not known.
+        throw diskFailed('write', this.#files.last.path, error)
+      })
+      throw error
+    }
     // Making the spare may have failed meanwhile.
     if (this.#failure !== undefined) return
     const segment = this.#files.last
@@ -636,15 +796,18 @@ export class Journal implements Log {
       this.#durableIndex = durable
       this.#listener.durable(durable)
     }
-    if (segment.endOffset * 4 > segment.capacity)
-      this.#files.prepareSpare((error) => {
-        if (error instanceof StoreError) this.#fail(error)
-      })
+    if (segment.endOffset * 4 > segment.capacity || this.#space === 'low') this.#prepareSpare()
   }
 
   async #carryOut(truncation: Truncation): Promise<void> {
     this.#queue.shift()
-    await this.#cut(truncation.truncateTo)
+    try {
+      await this.#cut(truncation.truncateTo)
+    } catch (error) {
+      // Another that goes further may have come meanwhile.
+      if (this.#isShortage(error) && this.#floor >= truncation.truncateTo) this.#queue.unshift(truncation)
+      throw error
+    }
     this.#floor = Number.POSITIVE_INFINITY
     for (const work of this.#queue)
       if ('truncateTo' in work) this.#floor = Math.min(this.#floor, work.truncateTo)
@@ -653,7 +816,7 @@ export class Journal implements Log {
   /** Everything above `index` is gone for good once this resolves; a crash in between leaves a note to go on. */
   async #cut(index: number): Promise<void> {
     if (this.#files.last.lastIndex <= index) return
-    await noteTruncation(this.#disk, this.#directory, index)
+    await this.#writeSmall(() => noteTruncation(this.#disk, this.#directory, index))
     await this.#files.removeAbove(index)
     const segment = this.#files.last
     const endOffset =
@@ -741,6 +904,8 @@ export class Journal implements Log {
   }
 
   async #close(): Promise<void> {
+    this.#spareTimer?.cancel()
+    this.#wake?.()
     await this.#running
     if (this.#failure !== undefined) throw this.#failure
     try {

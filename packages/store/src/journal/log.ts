@@ -55,12 +55,15 @@ export interface Log {
   /**
    * Removes the segments that lie wholly below `index`, but never the last one. That the log begins later is durable
    * before the first of them goes; readers of what goes get `STORE_LOG_GONE`, or finish. Never waits for an append.
+   * If there is no space to note the beginning, nothing goes: it is to be tried again.
    *
    * @param replayTo - Folding what is left of the log up to here gives what folding all of it gave: at least
    *   `index - 1`, committed and durable.
    * @throws RangeError if it is not.
    */
   discardBelow(index: number, replayTo: number): Promise<void>
+  /** `low`: the disk is full. There is room for a while, for what frees space; when that is used up, appends wait. */
+  readonly space: 'enough' | 'low'
   /** The lowest records that are known to be damaged. */
   readonly damage: Damage | undefined
   /**
@@ -72,7 +75,7 @@ export interface Log {
    * @throws RangeError (as a rejection) if they do not belong there. StoreError `STORE_DISK_FAILED`.
    */
   repair(damage: Damage, batches: Buffer): Promise<Damage | undefined>
-  /** Resolves once everything appended so far is durable. */
+  /** Resolves once everything appended so far is durable, or given up as it waits for space: nobody was told of it. */
   close(): Promise<void>
 }
 
@@ -108,6 +111,8 @@ export interface LogListener {
    * `STORE_CORRUPT` until they have been repaired. Called once for each damaged place.
    */
   damaged(damage: Damage): void
+  /** The space that there is has changed: see {@link Log.space}. */
+  spaceChanged(space: 'enough' | 'low'): void
   /** A write, sync or close failed. Nothing more is reported; the process has to end (rule S29). */
   failed(error: Error): void
 }

@@ -17,6 +17,8 @@ export async function replaceFile(
   const path = join(directory, name)
   const temporary = join(directory, newNameOf(name))
   const write = async (): Promise<void> => {
+    // A try before may have run out of space.
+    if ((await disk.list(directory)).includes(newNameOf(name))) await disk.remove(temporary)
     const file = await disk.open(temporary, 'create')
     try {
       await file.write([content], 0)

@@ -5,8 +5,11 @@ import { Segment, segmentPath } from './segment.ts'
 
 const spareName = 'spare'
 const newSegmentName = 'segment.new'
+const reserveName = 'reserve'
+/** Enough for what is written to free space. */
+const reserveBytes: number = 64 * 1024
 /** Files that a crash may leave behind, and that hold nothing. */
-export const temporaryNames: readonly string[] = [spareName, newSegmentName]
+export const temporaryNames: readonly string[] = [spareName, newSegmentName, reserveName]
 
 interface OpenSegment {
   readonly file: Promise<DiskFile>
@@ -34,6 +37,7 @@ export class SegmentSet {
   readonly #readers = new Map<Segment, OpenSegment>()
   /** The next segment, being made ahead. Resolves to false if there was no space for it. */
   #spare: Promise<boolean> | undefined
+  #hasReserve = false
 
   constructor(disk: Disk, directory: string, segmentBytes: number, openFiles: number, segments: Segment[]) {
     this.#disk = disk
@@ -97,21 +101,41 @@ export class SegmentSet {
     this.#segments.push(new Segment(path, firstIndex, capacity))
   }
 
+  /** The next segment is there, or being made. */
+  get hasSpare(): boolean {
+    return this.#spare !== undefined
+  }
+
   /**
-   * Makes the next segment ahead, in the background, so that starting it takes no time.
-   * For lack of space it gives up quietly: the present segment has room left, and `start` tries again.
+   * Makes the next segment ahead, so that starting it takes no time, and there is room for a while when the disk is full.
    *
-   * @param failed - Hears of any other failure.
+   * @returns False if there is no space for it.
    */
-  prepareSpare(failed: (error: unknown) => void): void {
-    if (this.#spare !== undefined) return
-    this.#spare = this.#allocate(join(this.#directory, spareName), this.#segmentBytes).then(
-      () => true,
-      (error: unknown) => {
-        if (!isNoSpace(error)) failed(error)
-        return false
-      },
-    )
+  async prepareSpare(): Promise<boolean> {
+    this.#spare ??= this.#makeSpare()
+    return await this.#spare
+  }
+
+  async #makeSpare(): Promise<boolean> {
+    try {
+      await this.#allocate(join(this.#directory, spareName), this.#segmentBytes)
+      if (!this.#hasReserve) await this.#allocate(join(this.#directory, reserveName), reserveBytes)
+      this.#hasReserve = true
+      return true
+    } catch (error) {
+      if (!isNoSpace(error)) throw error
+      this.#spare = undefined
+      return false
+    }
+  }
+
+  /** Frees the little space that is kept for small files; false if it has been used. */
+  async releaseReserve(): Promise<boolean> {
+    if (!this.#hasReserve) return false
+    this.#hasReserve = false
+    const path = join(this.#directory, reserveName)
+    await orDiskFailed('remove', path, this.#disk.remove(path))
+    return true
   }
 
   /** Removes the segments that begin above `index`, except the first. The names are gone for good after this. */
@@ -187,7 +211,7 @@ export class SegmentSet {
   }
 
   async close(): Promise<void> {
-    await this.#spare
+    await this.#spare?.catch(() => false)
     for (const segment of [...this.#readers.keys()]) this.#retire(segment)
     await this.#closeWritten()
   }
@@ -205,8 +229,9 @@ export class SegmentSet {
 
   async #takeSpare(): Promise<boolean> {
     const spare = this.#spare
-    this.#spare = undefined
-    return spare !== undefined && (await spare)
+    const made = spare !== undefined && (await spare)
+    if (this.#spare === spare) this.#spare = undefined
+    return made
   }
 
   async #allocate(path: string, bytes: number): Promise<void> {
@@ -218,6 +243,10 @@ export class SegmentSet {
     try {
       await orDiskFailed('allocate', path, file.allocate(bytes))
       await orDiskFailed('sync', path, file.sync())
+    } catch (error) {
+      // What it has taken would be missing elsewhere. The name is not durable, and needs not be gone for good.
+      if (isNoSpace(error)) await orDiskFailed('remove', path, this.#disk.remove(path))
+      throw error
     } finally {
       await orDiskFailed('close', path, file.close())
     }

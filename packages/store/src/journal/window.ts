@@ -16,6 +16,15 @@ export function chunkUpTo(chunk: Chunk, index: number): Chunk | undefined {
   return { bytes: chunk.bytes.subarray(0, at), firstIndex: chunk.firstIndex, lastIndex: index }
 }
 
+/** The batches of `chunk` from record `index` on, which begins one; `undefined` if there are none. */
+export function chunkFrom(chunk: Chunk, index: number): Chunk | undefined {
+  if (chunk.firstIndex >= index) return chunk
+  if (chunk.lastIndex < index) return undefined
+  let at = 0
+  while (lastIndexAt(chunk.bytes, at) < index) at += batchBytesAt(chunk.bytes, at)
+  return { bytes: chunk.bytes.subarray(at), firstIndex: index, lastIndex: chunk.lastIndex }
+}
+
 /**
  * The end of the log in memory, so that replication and dispatch seldom read from disk.
  *

@@ -725,7 +725,13 @@ export class SimulatedCluster {
       node.disk.exit()
     }
     for (const node of this.nodes) {
-      const listener = { written: () => {}, durable: () => {}, damaged: () => {}, failed: () => {} }
+      const listener = {
+        written: () => {},
+        durable: () => {},
+        damaged: () => {},
+        spaceChanged: () => {},
+        failed: () => {},
+      }
       const options = {
         disk: node.disk,
         directory: journalOf(node.disk),

@@ -16,6 +16,7 @@ export class Ear implements LogListener {
   readonly writtenIndices: number[] = []
   readonly durableIndices: number[] = []
   readonly failures: Error[] = []
+  readonly spaces: string[] = []
   readonly damages: Damage[] = []
   #waiting: { readonly index: number; readonly done: () => void }[] = []
   #failureHeard: (() => void) | undefined
@@ -32,6 +33,10 @@ export class Ear implements LogListener {
 
   damaged(damage: Damage): void {
     this.damages.push(damage)
+  }
+
+  spaceChanged(space: 'enough' | 'low'): void {
+    this.spaces.push(space)
   }
 
   failed(error: Error): void {
@@ -102,7 +107,10 @@ export async function open(
 ): Promise<OpenedJournal & { readonly ear: Ear }> {
   const ear = new Ear()
   const defaults = { disk, directory, segmentBytes: 4096, verifiedTo: 0, epochStarts: [], listener: ear }
-  return { ...(await openJournal({ ...defaults, ...options })), ear }
+  const opened = await openJournal({ ...defaults, ...options })
+  // The spare segment is made.
+  await settle()
+  return { ...opened, ear }
 }
 
 /** Appends batches one at a time, each made durable in a group of its own. */

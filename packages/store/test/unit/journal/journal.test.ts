@@ -66,6 +66,7 @@ describe('journal: group commit', () => {
         ear.durable(index)
       },
       damaged: () => undefined,
+      spaceChanged: () => undefined,
       failed: (error: Error) => ear.failed(error),
     }
     const { log } = await open(disk, { listener })
@@ -242,12 +243,13 @@ describe('journal: failing disks', () => {
   test('when the spare fails during a group of several parts, no segment follows a part without sync (S29)', async () => {
     const disk = newDisk()
     const { log, ear } = await open(disk)
+    await appendDurably(log, ear, 15)
     const makeSpare = disk.hold('allocate')
-    // A quarter of the segment is full: the next one is being made.
-    await appendDurably(log, ear, 12)
+    // A quarter of the second segment is full: the third is being made.
+    await appendDurably(log, ear, 5)
     await vi.waitFor(() => expect(disk.waiting('allocate')).toBe(1))
     const segments = () => disk.paths().filter((path) => /\d\.log$/.test(path))
-    expect(segments()).toHaveLength(1)
+    expect(segments()).toHaveLength(2)
     const write = disk.hold('write')
     for (let made = 0; made < 40; made++) appendTo(log, { bytes: 300 })
     await vi.waitFor(() => expect(disk.waiting('write')).toBe(1))
@@ -256,8 +258,8 @@ describe('journal: failing disks', () => {
     await ear.hearsFailure()
     write()
     await settle()
-    expect(segments()).toHaveLength(1)
-    expect(log.durableIndex).toBe(12)
+    expect(segments()).toHaveLength(2)
+    expect(log.durableIndex).toBe(20)
   })
 
   test('a failing close is a failure', async () => {

@@ -133,7 +133,7 @@ describe('recovery: a last group that was whole once (S27, class c)', () => {
     const first = lastGroup + 32
     const second = first + (batches[2]?.length ?? 0)
     const end = second + (batches[3]?.length ?? 0)
-    for (let bit = lastGroup * 8; bit < (end + 32) * 8; bit += 7) {
+    for (let bit = lastGroup * 8; bit < (end + 32) * 8; bit += 17) {
       disk.place(segmentOne, whole)
       disk.flipBit(segmentOne, bit)
       const owed: unknown[] = []
