@@ -3,11 +3,11 @@ import { waitFor } from '../system/wait-for.ts'
 import type { Fault } from './faults/fault.ts'
 import { History } from './history.ts'
 import type { Lab } from './lab.ts'
-import { differences, readStore, type StoredLog } from './log-equality.ts'
+import { differences, liveMessages, readStore, type StoredLog } from './log-equality.ts'
 import { MasterWatch } from './master-watch.ts'
 import { seededRandom } from './random.ts'
 import { Violations } from './workload/violations.ts'
-import { queues, type WorkloadCounts, Workloads } from './workload/workloads.ts'
+import { type WorkloadCounts, Workloads } from './workload/workloads.ts'
 import { World } from './world.ts'
 
 export interface RunOptions {
@@ -220,12 +220,9 @@ export class ChaosRun {
       const log = await readStore(name(n), this.#lab.storeDirectory(n))
       logs.push(log)
       for (const damage of log.damage) this.#violations.add('W12 damaged store', `${name(n)}: ${damage}`)
-      for (const queue of queues) {
-        const live = log.live.get(queue) ?? 0
-        if (live > 0)
-          this.#violations.add('W13 queue not empty', `${live} messages in ${queue} of ${name(n)}`)
-      }
     }
+    const live = await liveMessages(this.#lab.storeDirectory(1))
+    if (live > 0) this.#violations.add('W13 queues not empty', `${live} messages in the log of ${name(1)}`)
     for (const difference of await differences(logs, this.#committed))
       this.#violations.add('W12 stores differ', difference)
   }

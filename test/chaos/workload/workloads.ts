@@ -10,7 +10,7 @@ import type { Violations } from './violations.ts'
 const keptQueue = 'chaos.kept'
 /** Consumed all the time: W1, W6, W7. */
 const workedQueue = 'chaos.worked'
-export const queues: readonly string[] = [keptQueue, workedQueue]
+const queues: readonly string[] = [keptQueue, workedQueue]
 
 const tickMs = 20
 /** Messages that one producer may have under way. */
