@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Cluster } from '../system/cluster-fixture.ts'
+import { memberOf } from '../system/broker-status.ts'
+import { type Cluster, name } from '../system/cluster-fixture.ts'
 import { waitFor } from '../system/wait-for.ts'
 import type { ZooKeeperEnsemble } from '../system/zookeeper-ensemble.ts'
 import type { History } from './history.ts'
@@ -139,6 +140,15 @@ export class World implements WorldParts {
 
   start(numbers: readonly number[], nodeOptions: readonly string[] = []): void {
     for (const n of numbers) if (!this.isRunning(n)) this.cluster.start(n, nodeOptions)
+  }
+
+  /** Whether the master says so. */
+  async isInSync(n: number): Promise<boolean> {
+    for (const [other, status] of await this.cluster.statuses()) {
+      if (status.role !== 'master') continue
+      return other === n || memberOf(status, name(n))?.state === 'in sync'
+    }
+    return false
   }
 
   pause(n: number): void {

@@ -79,7 +79,6 @@ export const operationFaults: readonly Fault[] = [
     name: 'transfer',
     summary: 'mastership handed to another broker on request (levelmq transfer)',
     kind: 'operation',
-    waitsFor: 'a broker that hands over',
     async strike(world) {
       const master = await world.master()
       const [outcome] = await Promise.all([
@@ -167,7 +166,10 @@ interface Members {
 }
 
 /** These and nobody else have a vote, and none is in the place of another. */
-async function allVote(world: World, numbers: readonly number[] = world.cluster.numbers()): Promise<void> {
+export async function allVote(
+  world: World,
+  numbers: readonly number[] = world.cluster.numbers(),
+): Promise<void> {
   const wanted = numbers.map(name).sort().join()
   await waitFor(
     'all brokers to vote',
