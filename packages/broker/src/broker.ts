@@ -19,6 +19,8 @@ import { BrokerError } from './errors.ts'
 
 /** Longest time that a stopping master waits for another one to take over, in milliseconds. */
 const transferTimeoutMs = 3000
+/** The same once it is master no more: by then the other one needs nothing of it, and may be stopping as well. */
+const afterDemotionMs = 500
 
 /** What a broker is made of besides its options. */
 export interface BrokerDependencies {
@@ -57,6 +59,7 @@ export class Broker {
   #engine: QueueEngine | undefined
   #stopping: Promise<void> | undefined
   #failure: Error | undefined
+  readonly #demotedWhenStopping = Promise.withResolvers<void>()
 
   /**
    * Opens nothing yet.
@@ -202,6 +205,7 @@ export class Broker {
     this.#engine = undefined
     engine?.end(reason)
     void this.#connectors.close()
+    if (this.#stopping !== undefined) this.#demotedWhenStopping.resolve()
     if (engine !== undefined) this.#dependencies.log('warn', 'no longer master', { reason })
     this.#dependencies.onChange?.()
   }
@@ -225,6 +229,7 @@ export class Broker {
       const { to } = await Promise.race([
         administration.transfer(undefined),
         this.#afterDelay(transferTimeoutMs, timeLimit.signal),
+        this.#demotedWhenStopping.promise.then(() => this.#afterDelay(afterDemotionMs, timeLimit.signal)),
       ])
       this.#dependencies.log('info', 'handed mastership over', { to })
     } catch (error) {
