@@ -5,7 +5,6 @@ import { Findings } from './finding.ts'
 import { listSegments, walkJournal } from './journal-walk.ts'
 import { type DumpedRecord, LogNames, RecordLister } from './record-lister.ts'
 import { StoppedStore } from './stopped-store.ts'
-import { storeFiles } from './store-files.ts'
 import { boundsOf, describeDamage } from './verify.ts'
 
 export interface DumpOptions {
@@ -65,12 +64,13 @@ export async function* dumpStore(
 }
 
 async function* dumpJournal(
-  { directory, disk }: StoppedStore,
+  store: StoppedStore,
   options: DumpOptions,
 ): AsyncGenerator<DumpedBatch | DumpTrouble> {
   const { from = 1, to = Number.POSITIVE_INFINITY } = options
-  const small = await checkSmallFiles(disk, directory, new Findings())
-  const segments = await listSegments(disk, storeFiles(directory).journal)
+  const { disk, files } = store
+  const small = await checkSmallFiles(store, new Findings())
+  const segments = await listSegments(disk, files.journal)
   const names = new LogNames()
   for await (const event of walkJournal(disk, segments, boundsOf(small, segments))) {
     const place = { file: event.segment.path, offset: event.offset }

@@ -24,7 +24,8 @@ import {
 import { readIdentity, type StoreIdentity } from '../store-identity.ts'
 import type { Findings } from './finding.ts'
 import { promiseCopyBytes, readPromiseCopies } from './promise-copies.ts'
-import { storeFiles, storeNames } from './store-files.ts'
+import type { StoppedStore } from './stopped-store.ts'
+import { generationOfName, type StoreFiles, storeFiles, storeNames } from './store-files.ts'
 
 const maxPromiseBytes = 64 * 1024
 
@@ -49,21 +50,34 @@ export interface SmallFiles {
 
 /** Checks the small files of a store, and that nothing strange lies beside them. */
 export async function checkSmallFiles(
-  disk: Disk,
-  directory: string,
+  { disk, directory, generation, files }: Pick<StoppedStore, 'disk' | 'directory' | 'generation' | 'files'>,
   findings: Findings,
 ): Promise<SmallFiles> {
-  await checkNames(disk, directory, findings)
-  const identity = await checkIdentity(disk, directory, findings)
-  const promise = await checkPromise(disk, directory, identity?.cluster !== undefined, findings)
-  const start = await checkStart(disk, directory, findings)
-  return { identity, promise, truncateTo: await checkTruncation(disk, directory, findings), start }
+  await checkNames(disk, directory, generation, findings)
+  const identity = await checkIdentity(disk, directory, files, findings)
+  const promise = await checkPromise(disk, files, identity?.cluster !== undefined, findings)
+  const start = await checkStart(disk, files, findings)
+  return { identity, promise, truncateTo: await checkTruncation(disk, files, findings), start }
 }
 
-async function checkNames(disk: Disk, directory: string, findings: Findings): Promise<void> {
-  const { journal } = storeFiles(directory)
-  for (const name of await orDiskFailed('read', directory, disk.list(directory)))
-    if (!storeNames.includes(name)) findings.add('note', join(directory, name), 'is no file of a store')
+async function checkNames(
+  disk: Disk,
+  directory: string,
+  generation: number,
+  findings: Findings,
+): Promise<void> {
+  const { journal } = storeFiles(directory, generation)
+  for (const name of await orDiskFailed('read', directory, disk.list(directory))) {
+    const of = generationOfName(name)
+    if (of === generation || storeNames.includes(name)) continue
+    const what =
+      of === undefined
+        ? 'is no file of a store'
+        : of > generation
+          ? 'is of a copy of another member that has not taken the place of this store'
+          : 'is of the store whose place this one has taken; the next start removes it'
+    findings.add('note', join(directory, name), what)
+  }
   for (const name of await orDiskFailed('read', journal, disk.list(journal))) {
     if (firstIndexOfName(name) !== undefined || journalNames.includes(name)) continue
     if (cutNumberOf(name) !== undefined) {
@@ -79,9 +93,9 @@ async function checkNames(disk: Disk, directory: string, findings: Findings): Pr
 async function checkIdentity(
   disk: Disk,
   directory: string,
+  { identity: path }: StoreFiles,
   findings: Findings,
 ): Promise<StoreIdentity | undefined> {
-  const path = storeFiles(directory).identity
   try {
     const identity = await readIdentity(disk, directory)
     if (identity === undefined) findings.add('corrupt', path, 'is missing', 0)
@@ -97,11 +111,10 @@ async function checkIdentity(
 
 async function checkPromise(
   disk: Disk,
-  directory: string,
+  { promise: path }: StoreFiles,
   founded: boolean,
   findings: Findings,
 ): Promise<EpochPromise | undefined> {
-  const path = storeFiles(directory).promise
   const content = await orDiskFailed('read', path, disk.readWhole(path, maxPromiseBytes))
   const { promise, fault, intact, blank } = await readPromiseCopies(path, content, founded)
   if (fault !== undefined) {
@@ -121,8 +134,11 @@ async function checkPromise(
   return content === undefined ? undefined : promise
 }
 
-async function checkStart(disk: Disk, directory: string, findings: Findings): Promise<LogStart | undefined> {
-  const { journal } = storeFiles(directory)
+async function checkStart(
+  disk: Disk,
+  { journal }: StoreFiles,
+  findings: Findings,
+): Promise<LogStart | undefined> {
   const path = join(journal, startFileName)
   const content = await readStartFile(disk, journal)
   if (content === undefined) return wholeLog
@@ -151,10 +167,10 @@ async function checkStart(disk: Disk, directory: string, findings: Findings): Pr
 
 async function checkTruncation(
   disk: Disk,
-  directory: string,
+  { journal }: StoreFiles,
   findings: Findings,
 ): Promise<number | undefined> {
-  const path = join(storeFiles(directory).journal, truncationFileName)
+  const path = join(journal, truncationFileName)
   const content = await orDiskFailed('read', path, disk.readWhole(path, 4096))
   if (content === undefined) return undefined
   const index = decodeTruncation(content)

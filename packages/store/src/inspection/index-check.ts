@@ -1,7 +1,7 @@
 import { readUint53 } from '../journal/integer.ts'
 import type { EpochStart } from '../journal/log.ts'
 import type { FrozenChanges, FrozenQueue } from '../message-index/fold.ts'
-import { messageBytesIn, redeliveriesIn } from '../message-index/keys.ts'
+import { locationIn, messageBytesIn, redeliveriesIn } from '../message-index/keys.ts'
 import type { StoredContent } from '../message-index/stored-content.ts'
 import type { Findings } from './finding.ts'
 import { damageIn, type IndexCopy, type StoredEntry } from './index-copy.ts'
@@ -52,9 +52,12 @@ type Report = (what: string, index?: number) => void
 
 function checkEpochs(content: StoredContent, expected: ExpectedIndex, wrong: Report): void {
   const starts = expected.epochStarts.filter(({ index }) => index <= content.position)
-  const length = Math.max(starts.length, content.epochStarts.length)
+  // Of what lay before the beginning of the journal, only the index knows.
+  const from = starts[0]?.index ?? 0
+  const stored = content.epochStarts.filter(({ index }) => index >= from)
+  const length = Math.max(starts.length, stored.length)
   for (let place = 0; place < length; place++) {
-    const own = content.epochStarts[place]
+    const own = stored[place]
     const right = starts[place]
     if (own?.epoch === right?.epoch && own?.index === right?.index) continue
     wrong(`epoch start ${describeStart(own)}, in the journal ${describeStart(right)}`, (own ?? right)?.index)
@@ -78,7 +81,7 @@ function checkQueues(content: StoredContent, { fold }: ExpectedIndex, wrong: Rep
   for (const { id, name, count, messages } of fold.queues) {
     const own = stored.get(id)
     stored.delete(id)
-    const lowMark = messages?.added.first ?? 0
+    const lowMark = messages === undefined ? 0 : firstOf(messages)
     if (own === undefined) wrong(`queue "${name}" is missing`, id)
     else if (own.name !== name) wrong(`queue ${id} is named "${own.name}", in the journal "${name}"`, id)
     else if (own.count !== count)
@@ -87,6 +90,13 @@ function checkQueues(content: StoredContent, { fold }: ExpectedIndex, wrong: Rep
       wrong(`queue "${name}" begins with message ${own.lowMark} instead of ${lowMark}`, id)
   }
   for (const { id, name } of stored.values()) wrong(`queue "${name}" is not in the journal`, id)
+}
+
+/** First message; 0 for none. */
+function firstOf({ carried, added }: NonNullable<FrozenQueue['messages']>): number {
+  let first = added.first || Number.POSITIVE_INFINITY
+  for (const index of carried.keys()) first = Math.min(first, index)
+  return Number.isFinite(first) ? first : 0
 }
 
 interface ProducerRow {
@@ -133,6 +143,8 @@ interface ExpectedMessage {
   readonly index: number
   readonly bytes: number
   readonly redeliveries: number
+  /** The record that holds it. */
+  readonly location: number
 }
 
 const messagesPerLook = 1000
@@ -163,7 +175,7 @@ class MessageCheck {
     }
     this.#step()
     if (value === undefined) return
-    const { bytes, redeliveries } = next.message
+    const { bytes, redeliveries, location } = next.message
     if (messageBytesIn(value) !== bytes)
       this.#wrong(`message ${index} has ${bytes} bytes, not ${messageBytesIn(value)}`, index)
     else if (redeliveriesIn(value) !== redeliveries)
@@ -171,6 +183,8 @@ class MessageCheck {
         `message ${index} was redelivered ${redeliveries} times, not ${redeliveriesIn(value)}`,
         index,
       )
+    else if (locationIn(value) !== location)
+      this.#wrong(`message ${index} is in record ${location}, not ${locationIn(value)}`, index)
   }
 
   end(): void {
@@ -202,10 +216,14 @@ function* liveMessages(
   queues: readonly FrozenQueue[],
 ): Generator<{ queue: FrozenQueue; message: ExpectedMessage }, undefined> {
   for (const queue of queues) {
+    const carried = [...(queue.messages?.carried ?? [])].sort(([one], [other]) => one - other)
+    for (const [index, { bytes, redeliveryCount, location }] of carried)
+      yield { queue, message: { index, bytes, redeliveries: redeliveryCount, location } }
     for (let after = 0; ; ) {
       const some: ExpectedMessage[] = []
       queue.messages?.added.each(after, (index, bytes, redeliveries) => {
-        return some.push({ index, bytes, redeliveries }) < messagesPerLook
+        const location = queue.messages?.locationOf(index) ?? index
+        return some.push({ index, bytes, redeliveries, location }) < messagesPerLook
       })
       for (const message of some) yield { queue, message }
       const last = some.at(-1)

@@ -7,8 +7,9 @@ import { StoreError } from '../errors.ts'
 import type { Disk } from '../io/disk.ts'
 import { NodeDisk } from '../io/node/disk.ts'
 import { diskFailed, orDiskFailed } from '../journal/disk-failure.ts'
+import { readIdentity } from '../store-identity.ts'
 import { ReadOnlyDisk } from './read-only-disk.ts'
-import { storeFiles } from './store-files.ts'
+import { generationOfName, type StoreFiles, storeFiles } from './store-files.ts'
 
 const lockName = 'LOCK'
 
@@ -29,8 +30,17 @@ export class StoppedStore {
   readonly #scratch: string
   readonly #lock: ClassicLevel | undefined
 
-  private constructor(directory: string, scratch: string, lock: ClassicLevel | undefined) {
+  /** The generation that `identity.json` names: a copy that is not whole yet can lie beside it. */
+  readonly generation: number
+
+  private constructor(
+    directory: string,
+    generation: number,
+    scratch: string,
+    lock: ClassicLevel | undefined,
+  ) {
     this.directory = directory
+    this.generation = generation
     this.disk = new ReadOnlyDisk(new NodeDisk())
     this.#scratch = scratch
     this.#lock = lock
@@ -41,11 +51,16 @@ export class StoppedStore {
     const made = mkdtemp(join(tmpdir(), 'levelmq-inspect-'))
     const scratch = await orDiskFailed('create', tmpdir(), made)
     try {
-      return new StoppedStore(directory, scratch, await takeLock(directory, scratch))
+      const generation = await generationOf(directory)
+      return new StoppedStore(directory, generation, scratch, await takeLock(directory, generation, scratch))
     } catch (error) {
       await rm(scratch, { recursive: true, force: true })
       throw error
     }
+  }
+
+  get files(): StoreFiles {
+    return storeFiles(this.directory, this.generation)
   }
 
   /** Size of the index's files. */
@@ -68,7 +83,7 @@ export class StoppedStore {
     await orDiskFailed('create', copy, mkdir(copy))
     let bytes = 0
     for (const file of files) {
-      const into = join(copy, file.slice(storeFiles(this.directory).index.length + 1))
+      const into = join(copy, file.slice(this.files.index.length + 1))
       // Where the file system can share blocks, this copies nothing.
       await orDiskFailed('copy', file, copyFile(file, into, constants.COPYFILE_FICLONE))
       bytes += (await orDiskFailed('stat', into, stat(into))).size
@@ -84,7 +99,7 @@ export class StoppedStore {
   }
 
   async #indexFiles(): Promise<string[]> {
-    const { index } = storeFiles(this.directory)
+    const { index } = this.files
     if (!existsSync(index)) return []
     const entries = await orDiskFailed('read', index, readdir(index, { withFileTypes: true }))
     return entries
@@ -93,9 +108,28 @@ export class StoppedStore {
   }
 }
 
+/** If the identity cannot be read, the oldest that is there: a newer one may be a copy that is not whole. */
+async function generationOf(directory: string): Promise<number> {
+  const disk = new ReadOnlyDisk(new NodeDisk())
+  try {
+    const identity = await readIdentity(disk, directory)
+    if (identity !== undefined) return identity.generation
+  } catch (error) {
+    // Whoever looks at the identity itself tells what is wrong with it.
+    if (!(error instanceof Error)) throw error
+  }
+  const names = await orDiskFailed('read', directory, disk.list(directory))
+  const found = names.map(generationOfName).filter((generation) => generation !== undefined)
+  return found.length === 0 ? 0 : Math.min(...found)
+}
+
 /** @returns Undefined if there is no lock to take: nobody has the store open, and nobody can (a read-only medium). */
-async function takeLock(directory: string, scratch: string): Promise<ClassicLevel | undefined> {
-  const lock = join(storeFiles(directory).index, lockName)
+async function takeLock(
+  directory: string,
+  generation: number,
+  scratch: string,
+): Promise<ClassicLevel | undefined> {
+  const lock = join(storeFiles(directory, generation).index, lockName)
   if (!(await isWritable(lock))) return undefined
   const own = join(scratch, 'lock')
   const prepare = async (): Promise<void> => {

@@ -20,7 +20,6 @@ import {
 } from './journal-walk.ts'
 import { RecordCensus, type RecordKindName } from './record-census.ts'
 import { StoppedStore } from './stopped-store.ts'
-import { storeFiles } from './store-files.ts'
 
 export interface VerifyOptions {
   /** Hears how many bytes of all are read; often. */
@@ -140,9 +139,8 @@ class Verification {
   }
 
   async run(): Promise<VerifyReport> {
-    const { directory, disk } = this.#store
-    const files = storeFiles(directory)
-    const small = await checkSmallFiles(disk, directory, this.#findings)
+    const { directory, disk, files } = this.#store
+    const small = await checkSmallFiles(this.#store, this.#findings)
     const all = await listSegments(disk, files.journal)
     // As recovery does: the first one is kept in any case.
     const bounds = boundsOf(small, all)
@@ -153,7 +151,10 @@ class Verification {
         ({ firstIndex }, place) =>
           place === 0 || firstIndex <= (small.truncateTo ?? Number.POSITIVE_INFINITY),
       )
-    if (bounds.start.firstIndex > 1) this.#epochs.push(...bounds.start.epochStarts)
+    if (bounds.start.firstIndex > 1) {
+      this.#epochs.push(...bounds.start.epochStarts)
+      this.#fold.rebuildFrom(bounds.start.firstIndex)
+    }
     this.#indexBytes = await this.#store.indexBytes()
     this.#totalBytes = this.#indexBytes + segments.reduce((sum, segment) => sum + segment.bytes, 0)
     await this.#openIndex()
@@ -180,7 +181,7 @@ class Verification {
       identity: small.identity,
       promise: small.promise,
       journal: this.#summary(bytes),
-      queues: this.#fold.queues(),
+      queues: this.#fold.rebuildingFrom === undefined ? this.#fold.queues() : [],
       index: this.#indexSummary,
     }
   }
@@ -191,7 +192,7 @@ class Verification {
   }
 
   async #openIndex(): Promise<void> {
-    const { index } = storeFiles(this.#store.directory)
+    const { index } = this.#store.files
     const copy = await this.#store.copyIndex((bytes) => this.#options.progress?.(bytes, this.#totalBytes))
     if (copy === undefined) {
       this.#findings.add('note', index, 'there is no index: the next start builds it from the journal')
@@ -285,7 +286,9 @@ class Verification {
     this.#tellProgress(offset + bytes.length)
     try {
       readRecords(bytes, batchHeaderBytes, header.payloadBytes, firstIndex, count, this.#census)
-      if (!this.#broken && this.#start.firstIndex === 1) this.#fold.apply(bytes)
+      if (!this.#broken) this.#fold.apply(bytes)
+      if (this.#fold.rebuildingFrom !== undefined && this.#fold.position >= this.#start.replayTo)
+        this.#fold.endRebuild()
     } catch (error) {
       if (!(error instanceof RecordFault || error instanceof RangeError)) throw error
       this.#broken = true
@@ -316,7 +319,7 @@ class Verification {
         `the log is to be cut back to ${truncateTo}, and the index has ${this.#position}`,
         0,
       )
-    const durable = Math.max(this.#position, truncateTo ?? 0)
+    const durable = Math.max(this.#position, truncateTo ?? 0, this.#start.replayTo)
     if (last >= durable) return
     this.#broken = true
     this.#corrupt(path, `the log ends with record ${last}, although ${durable} was durable`, offset, last + 1)
@@ -325,11 +328,15 @@ class Verification {
   async #compareIndex(): Promise<void> {
     const index = this.#index
     if (index === undefined) return
-    const file = storeFiles(this.#store.directory).index
+    const file = this.#store.files.index
     const { position, checkpoint, queues, producers } = index.content
-    const compared = this.#fold.position === position
-    if (!compared) {
-      const isInside = !this.#broken && this.#fold.position > 0
+    const isBefore = position > 0 && position < this.#start.replayTo
+    const compared = this.#fold.position === position && this.#fold.rebuildingFrom === undefined
+    if (isBefore) {
+      const what = `ends with record ${position}, and what is left of the journal tells the state only from ${this.#start.replayTo} on`
+      this.#findings.add('note', file, `${what}: it is not compared; a start builds it anew if it must`)
+    } else if (!compared) {
+      const isInside = !this.#broken && this.#fold.position > this.#start.firstIndex - 1
       if (isInside) this.#findings.add('index wrong', file, `its position ${position} lies inside a batch`)
       else if (position > 0)
         this.#findings.add(
@@ -361,7 +368,7 @@ class Verification {
   #checkCluster(identity: StoreIdentity | undefined): void {
     const own = identity?.cluster?.uuid
     if (identity === undefined) return
-    const { journal } = storeFiles(this.#store.directory)
+    const { journal } = this.#store.files
     for (const [uuid, index] of this.#census.clusters) {
       if (uuid === own) continue
       const what = `record ${index} is of cluster ${uuid || '(none)'}, and the store of ${own ?? 'none'}`
@@ -373,7 +380,7 @@ class Verification {
   #checkPromised(promise: EpochPromise | undefined): void {
     const last = this.#epochs.at(-1)
     if (promise === undefined || last === undefined || promise.epoch >= last.epoch) return
-    const { promise: file } = storeFiles(this.#store.directory)
+    const { promise: file } = this.#store.files
     const what = `promises epoch ${promise.epoch}, and the journal has epoch ${last.epoch}, which the next start takes`
     this.#findings.add('note', file, what, 0, last.index)
   }

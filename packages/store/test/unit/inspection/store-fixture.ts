@@ -128,6 +128,32 @@ async function fillStore(directory: string): Promise<void> {
   await store.close()
 }
 
+/**
+ * A store that ran until its log no longer began with record 1: one message was kept all the time, and thousands came
+ * and went.
+ */
+export async function fillChurnedStore(directory: string): Promise<void> {
+  const store = createStore(
+    { kind: 'levelDB', options: { directory, logSize: 2 ** 20, flushDelay: 20 } },
+    { memberInfo: {}, log: () => {} },
+  )
+  const master = await Master.open(store)
+  const { session } = master
+  const kept = session.addQueue('kept')
+  await master.confirmed(
+    session.addMessage(kept, session.producer('p'), 1, Buffer.from('head'), Buffer.from('body')),
+  )
+  const churned = session.addQueue('churned')
+  const body = Buffer.alloc(8000, 'y')
+  for (let round = 0; round < 200; round++) {
+    const indices = Array.from({ length: 32 }, () => session.addMessage(churned, 0, 0, Buffer.alloc(0), body))
+    await master.confirmed(session.removeMessages(churned, indices))
+    if (round > 20 && (await readdir(join(directory, 'journal'))).includes('start')) break
+    await new Promise((done) => setTimeout(done, 10))
+  }
+  await store.close()
+}
+
 class Master {
   readonly session: MasterSession
   readonly #confirmed: { index: number; wake: () => void }

@@ -1,8 +1,10 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFile, writeFile } from 'node:fs/promises'
+import { copyFile, cp, mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Finding, type VerifyReport, verifyStore } from '../../../src/index.ts'
+import { dumpStore, type Finding, isDamage, type VerifyReport, verifyStore } from '../../../src/index.ts'
 import { NodeDisk } from '../../../src/io/node/disk.ts'
 import { batchHeaderBytes, decodeBatchHeader, lastIndexOf, sealBatch } from '../../../src/journal/batch.ts'
 import { endMarkBytes } from '../../../src/journal/end-mark.ts'
@@ -16,7 +18,7 @@ import {
   RowKind,
   writeMessageValue,
 } from '../../../src/message-index/keys.ts'
-import { messagesPerQueue, removed, type StoreCopy, StoreFixture } from './store-fixture.ts'
+import { fillChurnedStore, messagesPerQueue, removed, StoreCopy, StoreFixture } from './store-fixture.ts'
 
 let fixture: StoreFixture
 beforeAll(async () => {
@@ -528,4 +530,66 @@ test('verify: a copy of a segment under a later name is found at its first batch
     { meaning: 'corrupt', offset: 0, what: expect.stringContaining('sync mark') },
     { meaning: 'corrupt', offset: 32, what: expect.stringContaining('first index') },
   ])
+})
+
+describe('verify: a store whose log begins later (S34)', () => {
+  let root: string
+  let directory: string
+  beforeAll(async () => {
+    root = await mkdtemp(join(tmpdir(), 'levelmq-later-'))
+    directory = join(root, 'store')
+    await fillChurnedStore(directory)
+  })
+  afterAll(() => rm(root, { recursive: true, force: true }))
+
+  test('is folded from its beginning on, and its index compared', async () => {
+    const report = await verifyStore(directory)
+    expect(report.journal.firstIndex).toBeGreaterThan(1)
+    expect(report.findings.filter(isDamage)).toEqual([])
+    expect(report.index).toMatchObject({ compared: true, appliedIndex: report.journal.lastIndex })
+    expect(report.journal.foldedTo).toBe(report.journal.lastIndex)
+    expect(report.queues.map(({ name, messageCount }) => [name, messageCount])).toEqual([
+      ['kept', 1],
+      ['churned', 0],
+    ])
+  })
+
+  test('its first segment is missed, segments before it are left over', async () => {
+    const copy = new StoreCopy(join(root, 'copy'))
+    await cp(directory, copy.directory, { recursive: true })
+    const names = await readdir(copy.path('journal'))
+    const [first = ''] = names.filter((name) => name.endsWith('.log')).sort()
+    await copyFile(copy.path(`journal/${first}`), copy.path('journal/00000000000000000001.log'))
+    const leftover = await verifyStore(copy.directory)
+    expect(leftover.findings.filter(({ meaning }) => meaning === 'mended')).toMatchObject([
+      { file: copy.path('journal/00000000000000000001.log') },
+    ])
+    expect(leftover.sound).toBe(true)
+    await copy.remove(`journal/${first}`)
+    expect((await verifyStore(copy.directory)).sound).toBe(false)
+  })
+
+  test('any generation is found by the identity, and what lies beside it is told', async () => {
+    const copy = new StoreCopy(join(root, 'generation'))
+    await cp(directory, copy.directory, { recursive: true })
+    await rename(copy.path('journal'), copy.path('journal.3'))
+    await rename(copy.path('index'), copy.path('index.3'))
+    await copy.change('identity.json', (content) =>
+      Buffer.from(JSON.stringify({ ...JSON.parse(content.toString()), generation: 3 })),
+    )
+    await mkdir(copy.path('journal.4'))
+    await mkdir(copy.path('index.2'))
+    const report = await verifyStore(copy.directory)
+    expect(report.sound).toBe(true)
+    expect(report.index?.compared).toBe(true)
+    expect(report.findings.map(({ meaning, file }) => [meaning, file])).toEqual(
+      expect.arrayContaining([
+        ['note', copy.path('journal.4')],
+        ['note', copy.path('index.2')],
+      ]),
+    )
+    let batches = 0
+    for await (const event of dumpStore(copy.directory)) if (event.type === 'batch') batches++
+    expect(batches).toBe(report.journal.batches)
+  })
 })
