@@ -321,6 +321,7 @@ export class ReplicatedStore implements MessageStore {
 
   /** `close` was called meanwhile, and waits for the opening to end. */
   #refuseIfClosing(): void {
+    if (this.#failure !== undefined) throw this.#failure
     if (this.#closing !== undefined)
       throw new StoreError({ code: 'STORE_CLOSED' }, 'the store was closed while it was opening')
   }
@@ -658,6 +659,7 @@ export class ReplicatedStore implements MessageStore {
       peers: (addresses: readonly { readonly address: string }[]) =>
         this.#mesh?.setPeers(addresses.map(({ address }) => address)),
       changed: () => {
+        if (this.#failure !== undefined || this.#closing !== undefined) return
         this.#considerFounding()
         this.#listener?.changed()
       },

@@ -1,6 +1,6 @@
 import { StoreError } from '../errors.ts'
 import { batchHeaderBytes, decodeBatchHeader } from '../journal/batch.ts'
-import type { Log } from '../journal/log.ts'
+import type { Log, SegmentExtent } from '../journal/log.ts'
 import { readRecords } from '../journal/record.ts'
 import type { MessageIndex } from '../message-index/message-index.ts'
 import { EnvelopeCollector, type StoredEnvelope } from './envelope-collector.ts'
@@ -19,6 +19,8 @@ export interface CleanerHost {
 /** Read and restated at a time; then producers have their turn. */
 const roundBytes: number = 1024 * 1024
 const statementsPerRound = 1000
+/** Of a record, and its part of a batch's header and marks, about. */
+const overheadBytes = 64
 
 /**
  * Keeps the journal of a master small: states anew, at the end of the log, what is still needed of its oldest segment, so that every
@@ -29,6 +31,7 @@ const statementsPerRound = 1000
  * Invariants:
  * - A record that states a thing anew says the whole truth about it as of its own place in the log: whatever was appended about the
  *   thing since the cleaner read it takes it out of the round (`Restatement`).
+ * - A pass begins only when clients have appended as much as the pass before: so it at most doubles what is written.
  * - It ends with its mastership.
  */
 export class Cleaner {
@@ -39,6 +42,9 @@ export class Cleaner {
   readonly #failed: (error: Error) => void
   /** Records up to here were gone through. */
   #cleanedTo = 0
+  /** What the last pass wrote, about, and where the log ended then. */
+  #ownBytes = 0
+  #passEnd: SegmentExtent | undefined
   /** Last record that was appended for it: what it did shows in checkpoints that hold this one. */
   #restatedAt = 0
   #running = false
@@ -89,14 +95,15 @@ export class Cleaner {
   }
 
   async #clean(): Promise<void> {
-    for (
-      let segment = this.#nextSegment();
-      segment !== undefined && !this.#stopped;
-      segment = this.#nextSegment()
-    ) {
+    while (!this.#stopped) {
+      const segment = this.#nextSegment()
+      if (segment === undefined) return
+      this.#ownBytes = 0
       await this.#messages(segment.firstIndex, segment.lastIndex)
       await this.#statements(segment.lastIndex + 1)
-      if (!this.#stopped) this.#cleanedTo = segment.lastIndex
+      if (this.#stopped) return
+      this.#cleanedTo = segment.lastIndex
+      this.#passEnd = this.#log.segments().at(-1)
     }
   }
 
@@ -116,7 +123,21 @@ export class Cleaner {
     const bytes = sealed.reduce((sum, segment) => sum + segment.bytes, 0)
     const live = this.#index.liveBytes(first.firstIndex, last.lastIndex)
     if (bytes <= live * this.#ratio + first.bytes / 4) return undefined
+    // What a pass writes is sealed in its turn: without this, one could be the reason for the next for ever.
+    if (this.#grown() < this.#ownBytes) return undefined
     return first
+  }
+
+  /** Bytes appended since the last pass ended, less what went with the deletion of its last segment. */
+  #grown(): number {
+    const end = this.#passEnd
+    if (end === undefined) return Number.POSITIVE_INFINITY
+    let bytes = 0
+    for (const segment of this.#log.segments()) {
+      if (segment.firstIndex > end.firstIndex) bytes += segment.bytes
+      else if (segment.firstIndex === end.firstIndex) bytes += segment.bytes - end.bytes
+    }
+    return bytes
   }
 
   async #messages(fromIndex: number, lastIndex: number): Promise<void> {
@@ -158,10 +179,8 @@ export class Cleaner {
         for (const [place, { index, location, envelope }] of stored.entries()) {
           const found = located[place]
           if (found?.location !== location) continue
-          this.#restatedAt = Math.max(
-            this.#restatedAt,
-            restatement.keepMessage(queue, index, found.redeliveryCount, envelope),
-          )
+          const at = restatement.keepMessage(queue, index, found.redeliveryCount, envelope)
+          this.#wrote(at, envelope.length)
         }
       }
     } finally {
@@ -192,14 +211,24 @@ export class Cleaner {
         for (const statement of statements) {
           if (statement.kind === 'configuration') {
             if (!this.#host.restateConfiguration()) return
-            this.#restatedAt = Math.max(this.#restatedAt, this.#host.nextIndex() - 1)
-          } else this.#restatedAt = Math.max(this.#restatedAt, restatement.keep(statement))
+            this.#wrote(this.#host.nextIndex() - 1, statement.json.length)
+          } else {
+            const bytes = statement.kind === 'producer' ? statement.window.length : 0
+            this.#wrote(restatement.keep(statement), bytes + statement.name.length)
+          }
         }
       } finally {
         restatement.end()
       }
       await this.#appliedTo(this.#restatedAt)
     }
+  }
+
+  /** @param index - Of the record; 0 for none. */
+  #wrote(index: number, bytes: number): void {
+    if (index === 0) return
+    this.#restatedAt = Math.max(this.#restatedAt, index)
+    this.#ownBytes += bytes + overheadBytes
   }
 
   /** Also resolves when the mastership ends. */
