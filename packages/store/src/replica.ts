@@ -184,7 +184,7 @@ export class Replica {
   }
 
   hasSpace(): boolean {
-    return true
+    return this.#log.space === 'enough'
   }
 
   hasRoom(): boolean {

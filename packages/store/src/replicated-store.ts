@@ -182,7 +182,7 @@ export class ReplicatedStore implements MessageStore {
         applied: (at) => this.#applied(at),
         checkpointed: () => this.#space?.checkpointed(),
         damaged: (damage) => this.#damaged(damage),
-        spaceChanged: (space) => this.#host.log('warn', `space on the disk of the journal: ${space}`),
+        spaceChanged: (space) => this.#spaceChanged(space),
         failed: (error) => this.#fail(error),
       },
       this.#host.log,
@@ -255,6 +255,18 @@ export class ReplicatedStore implements MessageStore {
         this.#refuseIfClosing()
       },
     }
+  }
+
+  /** A full disk takes no more messages, and everything else goes on, until there is space again (S30). */
+  #spaceChanged(space: 'enough' | 'low'): void {
+    const { directory } = this.#settings
+    if (space === 'low')
+      this.#host.log('error', `no space in ${directory} for another segment: no more messages are taken`)
+    else {
+      this.#host.log('info', `there is space in ${directory} again`)
+      if (this.#mastership !== undefined) this.#listener?.drained()
+    }
+    this.#listener?.changed()
   }
 
   /** A read, or the scrubber, met damage. */

@@ -88,7 +88,7 @@ function storageStatus({ directory, scrub }: StoreFacts): StorageStatus {
     journalBytes: journal.segments().reduce((sum, segment) => sum + segment.bytes, 0),
     firstIndex,
     neededFrom: index.retained.neededFrom,
-    space: 'enough',
+    space: journal.space,
     scrub: scrub && {
       ...scrub.found,
       progress: Math.min(1, Math.max(0, scrub.atIndex - firstIndex) / Math.max(1, lastIndex - firstIndex)),

@@ -125,6 +125,9 @@ export class Cleaner {
     if (bytes <= live * this.#ratio + first.bytes / 4) return undefined
     // What a pass writes is sealed in its turn: without this, one could be the reason for the next for ever.
     if (this.#grown() < this.#ownBytes) return undefined
+    // Short of space, only what frees much more than it takes.
+    const short = this.#log.space === 'low'
+    if (short && this.#index.liveBytes(first.firstIndex, first.lastIndex) > first.bytes / 4) return undefined
     return first
   }
 
