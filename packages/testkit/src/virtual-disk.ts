@@ -29,6 +29,8 @@ export interface DiskFailure {
 
 /** Content of the sectors that one write touched, as it was right after. */
 interface UnsyncedWrite {
+  /** Rises with each write to the disk. */
+  readonly order: number
   readonly offset: number
   readonly sectors: Buffer
 }
@@ -57,6 +59,10 @@ export class VirtualDisk implements Disk {
   readonly #pause: ((operation: DiskOperation, path: string) => Promise<void> | undefined) | undefined
   readonly #counts = new Map<DiskOperation, number>()
   readonly #holds = new Map<DiskOperation, { readonly until: Promise<void>; waiting: number }>()
+  /** Syncs of files report success and do nothing, until a crash loses the end of what was written since (N31). */
+  lies = false
+  #order = 0
+  #lied = false
   #names = new Map<string, Inode>()
   #syncedNames = new Map<string, Inode>()
   #nameChanges: NameChange[] = []
@@ -82,7 +88,10 @@ export class VirtualDisk implements Disk {
     for (const change of this.#nameChanges)
       if (this.#random.fraction() < kept) change.apply(this.#syncedNames)
     const inodes = new Set([...this.#syncedNames.values(), ...this.#names.values()])
-    for (const inode of inodes) this.#crashFile(inode, kept)
+    if (this.#lied) this.#loseEnd(inodes)
+    else for (const inode of inodes) this.#crashFile(inode, kept)
+    this.lies = false
+    this.#lied = false
     this.#nameChanges = []
     this.#names = new Map(this.#syncedNames)
     this.#failures = []
@@ -181,6 +190,19 @@ export class VirtualDisk implements Disk {
     inode.unsynced = []
   }
 
+  /** What would be left after a crash that loses all that was not synced. */
+  copy(): Map<string, Buffer> {
+    return new Map([...this.#syncedNames].map(([path, { synced }]) => [path, Buffer.from(synced)]))
+  }
+
+  /** Puts back a copy, in place of everything. */
+  putBack(copy: ReadonlyMap<string, Uint8Array>): void {
+    this.#nameChanges = []
+    this.#names.clear()
+    this.#syncedNames.clear()
+    for (const [path, content] of copy) this.place(path, content)
+  }
+
   async open(path: string, mode: 'create' | 'write' | 'read'): Promise<DiskFile> {
     const create = mode === 'create'
     const inode = await this.#perform(create ? 'create' : 'open', path, create, () => {
@@ -190,8 +212,15 @@ export class VirtualDisk implements Disk {
       this.#changeNames(path, (names) => names.set(path, made))
       return made
     })
-    return new VirtualFile(inode, <T>(operation: DiskOperation, changes: boolean, effect: () => T) =>
-      this.#perform(operation, path, changes, effect),
+    return new VirtualFile(
+      inode,
+      <T>(operation: DiskOperation, changes: boolean, effect: () => T) =>
+        this.#perform(operation, path, changes, effect),
+      () => this.#order++,
+      () => {
+        this.#lied ||= this.lies
+        return this.#lied
+      },
     )
   }
 
@@ -291,6 +320,19 @@ export class VirtualDisk implements Disk {
     if (inode !== undefined) inode.unsynced = []
   }
 
+  /** Everything that was written from some moment on is gone, synced or not. */
+  #loseEnd(inodes: Iterable<Inode>): void {
+    const writes = [...inodes].flatMap(({ unsynced }) => unsynced)
+    const first = writes.reduce((least, { order }) => Math.min(least, order), this.#order)
+    const end = first + this.#random.fraction() * (this.#order - first)
+    for (const inode of inodes) {
+      for (const write of inode.unsynced)
+        if (write.order < end) inode.synced = patched(inode.synced, write, 0, write.sectors.length)
+      inode.current = Buffer.from(inode.synced)
+      inode.unsynced = []
+    }
+  }
+
   #crashFile(inode: Inode, kept: number): void {
     let result = inode.synced
     for (const write of inode.unsynced) {
@@ -311,14 +353,20 @@ export class VirtualDisk implements Disk {
 class VirtualFile implements DiskFile {
   readonly #inode: Inode
   readonly #perform: <T>(operation: DiskOperation, changes: boolean, effect: () => T) => Promise<T>
+  readonly #nextOrder: () => number
+  readonly #lies: () => boolean
   #open = true
 
   constructor(
     inode: Inode,
     perform: <T>(operation: DiskOperation, changes: boolean, effect: () => T) => Promise<T>,
+    nextOrder: () => number,
+    lies: () => boolean,
   ) {
     this.#inode = inode
     this.#perform = perform
+    this.#nextOrder = nextOrder
+    this.#lies = lies
   }
 
   async read(into: Buffer, at: number, length: number, position: number): Promise<number> {
@@ -341,6 +389,7 @@ class VirtualFile implements DiskFile {
 
   async sync(): Promise<void> {
     await this.#run('sync', true, () => {
+      if (this.#lies()) return
       for (const write of this.#inode.unsynced)
         this.#inode.synced = patched(this.#inode.synced, write, 0, write.sectors.length)
       this.#inode.unsynced = []
@@ -365,7 +414,7 @@ class VirtualFile implements DiskFile {
     bytes.copy(inode.current, position)
     const offset = position - (position % sectorBytes)
     const sectors = Buffer.from(inode.current.subarray(offset, Math.ceil(end / sectorBytes) * sectorBytes))
-    inode.unsynced.push({ offset, sectors })
+    inode.unsynced.push({ order: this.#nextOrder(), offset, sectors })
   }
 
   #run<T>(operation: DiskOperation, changes: boolean, effect: () => T): Promise<T> {

@@ -34,6 +34,10 @@ export interface FaultMix {
   /** What was durable goes bad in one place, on a minority of the machines. */
   readonly damage: number
   readonly wipes: number
+  /** A disk reports syncs that it does not carry out, until its machine loses power. */
+  readonly lies: number
+  /** A store is put back to what it was a while ago. */
+  readonly rollbacks: number
   readonly damagedIndexes: number
   readonly wallJumps: number
   /** ZooKeeper: sessions cut off, sessions expired, all servers down, data wiped. */
@@ -82,7 +86,7 @@ export function drawScenario(dice: Dice, more: Dice): Scenario {
       ? 'quorum_disk'
       : dice.pick(['quorum_mem', 'remote_disk', 'remote_mem', 'local_disk', 'local_mem']),
     electionTimeoutMs: dice.pick([200, 300, 500, 1000]),
-    logSize: dice.pick([2048, 8192, 8192, 32768, 131072]),
+    logSize: dice.pick([4096, 8192, 8192, 32768, 131072]),
     flushDelay: dice.pick([10, 50, 200, 1000]),
     asyncBufferSize: dice.pick([4096, 65536, 1048576]),
     networkMs: dice.pick([0.1, 0.5, 2, 10]),
@@ -130,6 +134,8 @@ function drawFaults(dice: Dice, more: Dice): FaultMix {
     wallJumps: seldom(0.5),
     zooKeeper: rate(1),
     wrongHints: seldom(2),
+    lies: 0,
+    rollbacks: 0,
     coups: more.chance(0.8) ? 0 : more.pick([0.3, 1]),
     deathsAtPromotion: more.chance(0.8) ? 0 : more.pick([0.1, 0.5]),
     deathsInCuts: more.chance(0.7) ? 0 : more.pick([0.1, 0.5]),

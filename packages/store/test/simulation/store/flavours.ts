@@ -24,6 +24,8 @@ export const quiet: FaultMix = {
   wallJumps: 0,
   zooKeeper: 0,
   wrongHints: 0,
+  lies: 0,
+  rollbacks: 0,
   coups: 0,
   deathsAtPromotion: 0,
   deathsInCuts: 0,
@@ -45,6 +47,11 @@ const flavours: Readonly<Record<FlavourName, (drawn: Scenario) => Scenario>> = {
       resets: 0.5,
       cuts: 2,
     },
+  }),
+  amnesia: (drawn) => ({
+    ...replicated(drawn),
+    victim: true,
+    faults: { ...quiet, lies: 3, powerLosses: 1.5, rollbacks: 0.5, kills: 0.3, cuts: 0.5, downMs: 500 },
   }),
   failovers: (drawn) => ({
     ...replicated(drawn),
@@ -79,7 +86,7 @@ const flavours: Readonly<Record<FlavourName, (drawn: Scenario) => Scenario>> = {
   truncations: (drawn) => ({
     ...replicated(drawn),
     electionTimeoutMs: 200,
-    logSize: 2048,
+    logSize: 4096,
     asyncBufferSize: 1048576,
     faults: { ...quiet, coups: 3, isolations: 1, kills: 0.5, deathsInCuts: 0.9, downMs: 50 },
   }),
@@ -101,6 +108,8 @@ const flavours: Readonly<Record<FlavourName, (drawn: Scenario) => Scenario>> = {
 export type FlavourName =
   /** One slave suffers, and the master must not: it is cut off, in one direction too, stopped and killed. */
   | 'victim'
+  /** One slave has a disk that lies, or is put back to an older copy; whoever knows better is there (S24). */
+  | 'amnesia'
   /** One master after the other is stopped, cut off or killed. */
   | 'failovers'
   /** Cut off, deposed, and back when the next master ends, or ends in its turn. */

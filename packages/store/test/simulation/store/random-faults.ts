@@ -118,6 +118,20 @@ export class RandomFaults implements ClusterListener {
       this.#cluster.kill(node, 'power lost', down())
       this.#cluster.replaceDisk(node)
     })
+    this.#repeat(dice, 'lies', faults.lies, () => {
+      const node = some()
+      if (!this.#mayForget(node)) return
+      this.#cluster.scheduler.note(`the disk of ${node.name} lies`)
+      node.disk.lies = true
+    })
+    this.#repeat(dice, 'rollbacks', faults.rollbacks, () => {
+      const node = some()
+      if (!this.#mayForget(node)) return
+      const copy = this.#cluster.copyStore(node)
+      this.#cluster.scheduler.in(dice.range(50, 1000), () => {
+        if (this.#cluster.faulty) this.#cluster.putBack(node, copy, down())
+      })
+    })
     this.#repeat(dice, 'damagedIndexes', faults.damagedIndexes, () => {
       some().saved.damaged = true
     })
@@ -226,6 +240,13 @@ export class RandomFaults implements ClusterListener {
         this.#cluster.network.block(one.name, other.name, untilMs)
       }
     }
+  }
+
+  /** Only those who are there remember what somebody has forgotten: nobody else may fail (S24). */
+  #mayForget(node: SimulatedNode): boolean {
+    if (node !== this.#victim) return false
+    node.forgetful = true
+    return true
   }
 
   /** A majority of the original stores stays whole (S23). */

@@ -25,6 +25,13 @@ import { SimulatedNetwork } from './simulated-network.ts'
 import { type ClockFault, SimulatedProcess } from './simulated-process.ts'
 import { Producer, SimulatedBroker, type World } from './workload.ts'
 
+/** A backup that somebody made of a directory. */
+interface StoreCopy {
+  readonly files: ReadonlyMap<string, Buffer>
+  readonly indexes: readonly (readonly [path: string, saved: SavedIndex])[]
+  readonly storeUuid: string
+}
+
 export interface ClusterOptions {
   readonly seed: number
   /** Told of what happens, to read a failed seed. */
@@ -65,6 +72,8 @@ export interface SimulatedNode {
   replaced: boolean
   /** Something on its disk has gone bad. */
   rotten: boolean
+  /** What was durable on its disk may be gone, without a trace. */
+  forgetful: boolean
   process: SimulatedProcess | undefined
   processDisk: ProcessDisk | undefined
   store: ReplicatedStore | undefined
@@ -142,6 +151,7 @@ export class SimulatedCluster {
         damaged: false,
         replaced: false,
         rotten: false,
+        forgetful: false,
         process: undefined,
         processDisk: undefined,
         store: undefined,
@@ -266,7 +276,7 @@ export class SimulatedCluster {
     const members = this.nodes.map(({ name, store, process, index, damaged }) => {
       if (process === undefined) return `${name} is down`
       const status = store?.status()
-      return `${name} ${status?.role} epoch ${status?.epoch} at ${status?.position.epoch}/${status?.position.index} applied ${index?.appliedIndex}${damaged ? ' damaged' : ''}${status?.waitingFor === undefined ? '' : ` (waits for ${status.waitingFor})`}`
+      return `${name} ${status?.role} epoch ${status?.epoch} at ${status?.position.epoch}/${status?.position.index}, from ${status?.storage?.firstIndex}, applied ${index?.appliedIndex}${damaged ? ' damaged' : ''}${status?.waitingFor === undefined ? '' : ` (waits for ${status.waitingFor})`}`
     })
     const open = this.world.producers.map(({ id, open }) => `${id} ${open.size} open`)
     return [...members, ...open, `committed ${this.log.lastIndex}`].join('; ')
@@ -464,7 +474,7 @@ export class SimulatedCluster {
 
   /** The process has to end; whoever runs it starts it again, or puts in an empty disk if it cannot be read. */
   #giveUp(node: SimulatedNode, process: SimulatedProcess, error: Error): void {
-    if (!process.diskFailed && !node.damaged) {
+    if (!process.diskFailed && !node.damaged && !node.forgetful) {
       this.remember(
         error instanceof Violation
           ? error
@@ -472,7 +482,11 @@ export class SimulatedCluster {
       )
       return
     }
-    const replace = error instanceof StoreError && error.code === 'STORE_CORRUPT' && node.damaged
+    const replace = error instanceof StoreError && error.code === 'STORE_CORRUPT'
+    if (replace && !node.damaged) {
+      node.damaged = true
+      this.losses++
+    }
     this.scheduler.in(this.dice.range(0, 20), () => {
       if (node.process !== process) return
       this.kill(node, 'exited', this.dice.range(0, 200))
@@ -490,6 +504,23 @@ export class SimulatedCluster {
       storeUuid: '',
       replaced: true,
       rotten: false,
+    })
+  }
+
+  /** What is on a machine's disk, as it would be after a crash. */
+  copyStore(node: SimulatedNode): StoreCopy {
+    const indexes = [...node.indexes].map(([path, saved]) => [path, { ...saved }] as const)
+    return { files: node.disk.copy(), indexes, storeUuid: node.storeUuid }
+  }
+
+  /** A store is replaced by an older copy of itself (N37). */
+  putBack(node: SimulatedNode, copy: StoreCopy, downMs: number): void {
+    if (copy.storeUuid !== node.storeUuid) return
+    this.kill(node, 'power lost', downMs)
+    this.scheduler.in(0, () => {
+      this.scheduler.note(`${node.name} is put back`)
+      node.disk.putBack(copy.files)
+      node.indexes = new Map(copy.indexes)
     })
   }
 
@@ -657,7 +688,7 @@ export class SimulatedCluster {
   /** S27: a store that has lost what was durable says so, and does not open as if it were whole. */
   #checkReopened(node: SimulatedNode): void {
     const { index } = node.store?.status().position ?? { index: 0 }
-    if (index < node.durableIndex && generationOf(node.disk) === node.generation)
+    if (index < node.durableIndex && !node.forgetful && generationOf(node.disk) === node.generation)
       this.remember(
         new Violation(`S27: ${node.name} had ${node.durableIndex} on its disk, and opens with ${index}`),
       )
