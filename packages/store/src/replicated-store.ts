@@ -416,7 +416,7 @@ export class ReplicatedStore implements MessageStore {
         peerDown: (peer, reason) => this.#peerDown(peer, reason),
         frame: (peer, type, body) => this.#frame(peer, type, body),
         awaits: (peer) => isVoter(this.#voters(), peer),
-        changed: () => this.#listener?.changed(),
+        changed: () => this.#tellChanged(),
         log: (level, message, facts) => this.#host.log(level, message, facts),
       },
     )
@@ -673,7 +673,7 @@ export class ReplicatedStore implements MessageStore {
       changed: () => {
         if (this.#failure !== undefined || this.#closing !== undefined) return
         this.#considerFounding()
-        this.#listener?.changed()
+        this.#tellChanged()
       },
       log: this.#host.log,
     }
@@ -707,7 +707,7 @@ export class ReplicatedStore implements MessageStore {
     this.#observe()
     this.#observeHandover()
     this.#tell()
-    this.#listener?.changed()
+    this.#tellChanged()
   }
 
   #serving(epoch: number): void {
@@ -807,6 +807,11 @@ export class ReplicatedStore implements MessageStore {
     this.#mesh?.tick(nowMs)
     this.#observeHandover()
     if (nowMs - this.#toldMs >= infoEveryMs) this.#tell()
+  }
+
+  /** Behind a failure nothing is reported but the failure. */
+  #tellChanged(): void {
+    if (this.#failure === undefined) this.#listener?.changed()
   }
 
   #fail(error: Error): void {
