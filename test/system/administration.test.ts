@@ -37,7 +37,7 @@ async function consumeAll(cluster: Cluster, queue: string): Promise<string[]> {
   return stdout.split('\n').slice(0, -1)
 }
 
-test('T27: a deleted queue stays deleted on the next master, its consumer is told, and its name begins anew', async () => {
+test('T27, W9: a deleted queue stays deleted on the next master, its consumer is told, and its name begins anew', async () => {
   await withCluster({}, async (cluster) => {
     const master = await cluster.waitForService()
     const producer = await cluster.connect(master)

@@ -23,7 +23,7 @@ test('queue: a commit in the middle of what was sent delivers up to there', asyn
   expect(consumer.texts).toEqual(['a'])
 })
 
-test('S30: without space messages are refused, and what is there is consumed; with space they are taken again', async () => {
+test('S30, W21: without space messages are refused, and what is there is consumed; with space they are taken again', async () => {
   const { store, client } = await opened()
   const producer = client()
   const consumer = client()
@@ -45,7 +45,7 @@ test('S30: without space messages are refused, and what is there is consumed; wi
   expect(consumer.texts).toEqual(['a', 'b', 'c'])
 })
 
-test('T27: a deleted queue is gone with its messages once that is committed, and its name begins anew', async () => {
+test('T27, W9: a deleted queue is gone with its messages once that is committed, and its name begins anew', async () => {
   const fixture = await opened()
   const { store, client, engine } = fixture
   const producer = client()
