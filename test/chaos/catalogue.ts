@@ -33,12 +33,8 @@ export function describeFaults(): string {
   const width = Math.max(...allFaults.map(({ name }) => name.length))
   return [
     'Faults:',
-    ...allFaults.map(({ id, name, summary, needs, waitsFor }) => {
-      const conditions = [
-        ...(needs ?? []),
-        ...(waitsFor === undefined ? [] : [`only by name: waits for ${waitsFor}`]),
-      ]
-      const condition = conditions.length === 0 ? '' : ` [${conditions.join(', ')}]`
+    ...allFaults.map(({ id, name, summary, needs }) => {
+      const condition = needs === undefined ? '' : ` [${needs.join(', ')}]`
       return `  ${id.padEnd(5)} ${name.padEnd(width)}  ${summary}${condition}`
     }),
     'Not covered:',

@@ -81,7 +81,7 @@ async function runIn(lab: Lab): Promise<number> {
   )
   for (const remark of lab.remarks) say(remark)
   const able = (fault: Fault): boolean => lacks(fault, lab.abilities).length === 0
-  const faults = (chosen ?? allFaults.filter(({ waitsFor }) => waitsFor === undefined)).filter(able)
+  const faults = (chosen ?? allFaults).filter(able)
   const left = (chosen ?? allFaults).filter((fault) => !able(fault))
   if (left.length > 0)
     say(

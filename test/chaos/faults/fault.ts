@@ -21,8 +21,6 @@ export interface Fault {
   /** Faults of different kinds may overlap, if they have the two kinds that may. */
   readonly kind: 'process' | 'network' | 'disk' | 'operation' | 'zookeeper'
   readonly needs?: readonly Need[]
-  /** What the product cannot do yet: the fault comes only if it is asked for by name. */
-  readonly waitsFor?: string
   /** @returns Whom it hit and what came of it, for the line of the report. */
   strike(world: World): Promise<Struck>
 }
