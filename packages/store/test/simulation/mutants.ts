@@ -237,8 +237,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       ['this.#answeredMs = this.#answeredEarlierMs', 'this.#answeredMs = Number.NEGATIVE_INFINITY'],
       [
-        'this.#stopLeading(reason)\n    for',
-        'this.#stopLeading(reason)\n    this.#leases = new LeaseMemory(this.#options.leaseMs, Number.NEGATIVE_INFINITY); for',
+        'this.#stopLeading(reason, to !== undefined)\n    if',
+        'this.#stopLeading(reason, to !== undefined)\n    this.#leases = new LeaseMemory(this.#options.leaseMs, Number.NEGATIVE_INFINITY); if',
       ],
     ],
     within: 1000,
@@ -408,7 +408,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'leads on although its removal is committed',
     rule: 'S35',
-    edits: [['if (this.#leadership?.dismissed !== true) return', 'return']],
+    edits: [['if (leadership?.dismissed === true) {', 'if (false) {']],
     within: 500,
   },
 ]
