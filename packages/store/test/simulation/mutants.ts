@@ -241,7 +241,7 @@ export const mutants: readonly Mutant[] = [
         'this.#stopLeading(reason, to !== undefined)\n    this.#leases = new LeaseMemory(this.#options.leaseMs, Number.NEGATIVE_INFINITY); if',
       ],
     ],
-    within: 1000,
+    within: 10_000,
   },
   {
     name: 'starts anew without minding what it acknowledged',
