@@ -35,7 +35,7 @@ export async function checkIndex(
     checkQueues(copy.content, expected, wrong)
     checkProducers(copy.content, expected, wrong)
   }
-  const messages = new MessageCheck(expected?.fold.queues, wrong)
+  const messages = new MessageCheck(expected?.fold.queues, copy.content.removedQueues, wrong)
   try {
     for await (const entries of copy.entries(wrong)) for (const entry of entries) messages.entry(entry)
   } catch (error) {
@@ -153,10 +153,13 @@ const messagesPerLook = 1000
 class MessageCheck {
   count = 0
   readonly #expected: Iterator<{ queue: FrozenQueue; message: ExpectedMessage }> | undefined
+  readonly #removedQueues: readonly number[]
   readonly #wrong: Report
   #next: { queue: FrozenQueue; message: ExpectedMessage } | undefined
 
-  constructor(queues: readonly FrozenQueue[] | undefined, wrong: Report) {
+  /** @param removedQueues - Those of which the index still has entries. */
+  constructor(queues: readonly FrozenQueue[] | undefined, removedQueues: readonly number[], wrong: Report) {
+    this.#removedQueues = removedQueues
     this.#expected = queues && liveMessages([...queues].sort((one, other) => one.id - other.id))
     this.#wrong = wrong
     this.#step()
@@ -167,6 +170,7 @@ class MessageCheck {
     if (value === undefined)
       this.#wrong(`the entry of message ${index} in queue ${queue} fails its check`, index)
     if (this.#expected === undefined) return
+    if (this.#removedQueues.includes(queue)) return // Is about to be deleted.
     while (this.#next !== undefined && isBefore(this.#next, queue, index)) this.#missing(this.#next)
     const next = this.#next
     if (next?.queue.id !== queue || next.message.index !== index) {

@@ -1,7 +1,6 @@
 import { messageHeaderBytes, recordHeaderBytes } from '../journal/record.ts'
+import { recordsPerBucket } from './message-index.ts'
 
-/** Records whose bytes are counted as one. */
-const recordsPerBucket = 64
 const bucketsPerPage = 1024
 
 /** Bytes that a live message occupies in the log, about: its envelope and what is around it. */

@@ -47,7 +47,7 @@ export interface MessageIndex {
   readonly retained: Retained
   /**
    * About how many bytes the records in [`from`, `to`] have whose message lives and is located there, as of the last
-   * checkpoint. Counted in buckets of 64 records: up to 63 neighbours on either side may be in it.
+   * checkpoint. Counted by buckets of {@link recordsPerBucket}: neighbours on either side may be in it.
    */
   liveBytes(from: number, to: number): number
   /**
@@ -129,7 +129,10 @@ export interface SequenceWindow {
  */
 export interface Retained {
   readonly position: number
-  /** Lowest record that is still needed: something live is located or stated there; `position + 1` if nothing is. */
+  /**
+   * Lowest record that is still needed: something live is located or stated there; `position + 1` if nothing is. As
+   * messages are counted by buckets, it may be lower than that, but never by as much as {@link recordsPerBucket}.
+   */
   readonly neededFrom: number
   /**
    * Last record that a rebuild would read otherwise, for lack of what was before: a message of a producer that is
@@ -137,6 +140,9 @@ export interface Retained {
    */
   readonly strayAt: number
 }
+
+/** Records whose live bytes are counted as one: records 0 to 63, and so on. */
+export const recordsPerBucket = 64
 
 /** A live message in the log. */
 export interface Located {
