@@ -325,7 +325,7 @@ describe('recovery: corruption', () => {
     await expect(open(disk)).rejects.toMatchObject({ code: 'STORE_CORRUPT', detail: { file: second } })
   })
 
-  test('a segment that is missing is refused: in the middle, and the one with the checkpoint', async () => {
+  test('a segment that is missing is refused: in the middle, and the one with the checkpoint (W13)', async () => {
     const disk = newDisk()
     const { log, ear } = await open(disk)
     await appendDurably(log, ear, 60)
@@ -397,7 +397,7 @@ test('recovery: crash, restart, append, crash, restart loses nothing (T17)', asy
 
 describe('recovery: seeded crashes', () => {
   for (let block = 0; block < 20; block++) {
-    test(`nothing durable is lost and the rest is a prefix (S1, S27, S29, T17; seeds ${block * 20} to ${block * 20 + 19})`, async () => {
+    test(`nothing durable is lost and the rest is a prefix (S1, S27, S29, T17, W10; seeds ${block * 20} to ${block * 20 + 19})`, async () => {
       for (let seed = block * 20; seed < block * 20 + 20; seed++) await survivesCrashes(seed)
     })
   }

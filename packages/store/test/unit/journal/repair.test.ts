@@ -103,7 +103,7 @@ describe('damage at open', () => {
     expect(disk.content(second)).toEqual(before)
   })
 
-  test('of any kind is repaired from a peer, piece by piece, to the same log (S27, T9, W8, W10)', async () => {
+  test('of any kind is repaired from a peer, piece by piece, to the same log (S27, T9, W8, W11, W13)', async () => {
     const seen = new Set<string>()
     for (let seed = 0; seed < 60; seed++) {
       const random = new SeededRandom(seed)
@@ -241,7 +241,7 @@ describe('damage at open', () => {
 })
 
 describe('damage online', () => {
-  test('met by a reader is told, and repaired while appends go on (S27, T9, W10)', async () => {
+  test('met by a reader is told, and repaired while appends go on (S27, T9, W11)', async () => {
     for (const verifiedTo of [0, 100]) {
       const { disk, peer, batches } = await written()
       const epochStarts = epochStartsOf(batches, verifiedTo)
