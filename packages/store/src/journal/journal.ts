@@ -612,6 +612,8 @@ export class Journal implements Log {
     checkRepair(hole, batches, before, behind && 'epoch' in behind ? behind : undefined)
     await fillHole(this.#files, segment, hole, batches, before.nextIndex, this.#segmentBytes)
     this.#reported.delete(fromIndex)
+    // If it turned out to be more than marks, another copy is needed after all.
+    if (costsNothing(hole)) this.#report(segment)
     return undefined
   }
 

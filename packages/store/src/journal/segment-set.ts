@@ -196,6 +196,8 @@ export class SegmentSet {
   async restore(segment: Segment, capacity: number): Promise<void> {
     const temporary = join(this.#directory, newSegmentName)
     await this.#allocate(temporary, capacity)
+    // Of a file with this name that is empty.
+    this.#retire(segment)
     await orDiskFailed('rename', temporary, this.#disk.rename(temporary, segment.path))
     await orDiskFailed('sync', this.#directory, this.#disk.syncDirectory(this.#directory))
     segment.capacity = capacity

@@ -109,7 +109,7 @@ export class Survey {
     const first = this.segments[0]
     if (first === undefined && this.#durableTo < firstIndex && this.truncateTo === undefined) {
       this.tail = new Tail(firstIndex - 1, epochBefore(this.start), 0, 0)
-      this.tail.commit(this.start.replayTo)
+      this.tail.commit(this.#keptTo)
       return
     }
     if (first?.firstIndex !== firstIndex) this.#missing(first)
@@ -123,7 +123,13 @@ export class Survey {
       await this.#withFile(segment.path, (file) => this.#checkFirst(file, segment, next))
     }
     await this.#scanAll(this.segments.slice(scanFrom))
-    this.tail.commit(Math.max(this.#verifiedTo, this.start.replayTo))
+    this.tail.commit(Math.max(this.#verifiedTo, this.#keptTo))
+  }
+
+  /** No truncation reaches below: what came before the beginning is not known, so something must be left. */
+  get #keptTo(): number {
+    const { firstIndex, replayTo } = this.start
+    return Math.max(replayTo, firstIndex > 1 ? firstIndex : 0)
   }
 
   /** The log does not begin where it should: a segment that is not there takes the place of what is missing. */

@@ -200,6 +200,15 @@ describe('log start: a journal that begins elsewhere', () => {
     expect(await everyBatch(again.log)).toEqual([first, ...more].map(({ bytes }) => bytes))
   })
 
+  test('is never truncated to nothing, however little of it is committed', async () => {
+    const { log } = await open(newDisk(), { start: { ...start, replayTo: 999 } })
+    log.append(batchAt(1000, 5).bytes, 1000, 1000)
+    appendTo(log)
+    expect(() => log.truncate(999)).toThrow(RangeError)
+    log.truncate(1000)
+    expect(log.lastIndex).toBe(1000)
+  })
+
   test('an epoch that begins with its first record is listed once', async () => {
     const epochStarts = [...start.epochStarts, { epoch: 6, index: 1000 }]
     const { log } = await open(newDisk(), { start: { ...start, epochStarts } })
