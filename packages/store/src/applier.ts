@@ -12,7 +12,7 @@ const maxPendingChanges = 100_000
 const crowdedChanges = 150_000
 const readBytes: number = 4 * 1024 * 1024
 /** How long a wish for a checkpoint waits for others. */
-const hastenedMs = 100
+const hastenedMs = 25
 /** Until a checkpoint that the disk had no space for is tried again. */
 const retryMs = 1000
 

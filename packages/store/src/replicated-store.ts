@@ -804,6 +804,7 @@ export class ReplicatedStore implements MessageStore {
     this.#replica?.tick()
     const nowMs = this.#clock.monotonicMs()
     this.#membership?.tick(nowMs)
+    this.#space?.tick(nowMs)
     this.#mesh?.tick(nowMs)
     this.#observeHandover()
     if (nowMs - this.#toldMs >= infoEveryMs) this.#tell()

@@ -31,7 +31,8 @@ const overheadBytes = 64
  * Invariants:
  * - A record that states a thing anew says the whole truth about it as of its own place in the log: whatever was appended about the
  *   thing since the cleaner read it takes it out of the round (`Restatement`).
- * - A pass begins only when clients have appended as much as the pass before: so it at most doubles what is written.
+ * - A sweep goes as far as the log was sealed when it began, and begins only when clients have appended as much as the one before: so
+ *   what is written is at most doubled.
  * - It ends with its mastership.
  */
 export class Cleaner {
@@ -42,9 +43,9 @@ export class Cleaner {
   readonly #failed: (error: Error) => void
   /** Records up to here were gone through. */
   #cleanedTo = 0
-  /** What the last pass wrote, about, and where the log ended then. */
+  /** What the last sweep wrote, about, and where the log ended then. */
   #ownBytes = 0
-  #passEnd: SegmentExtent | undefined
+  #sweptTo: SegmentExtent | undefined
   /** Last record that was appended for it: what it did shows in checkpoints that hold this one. */
   #restatedAt = 0
   #running = false
@@ -95,16 +96,19 @@ export class Cleaner {
   }
 
   async #clean(): Promise<void> {
-    while (!this.#stopped) {
-      const segment = this.#nextSegment()
-      if (segment === undefined) return
-      this.#ownBytes = 0
+    // What a sweep writes is sealed in its turn: without this, one could be the reason for the next for ever.
+    if (this.#grown() < this.#ownBytes) return
+    const sealed = this.#log.segments().at(-2)
+    let segment = this.#nextSegment()
+    if (segment === undefined || sealed === undefined) return
+    this.#ownBytes = 0
+    for (; segment !== undefined && segment.firstIndex <= sealed.firstIndex; segment = this.#nextSegment()) {
       await this.#messages(segment.firstIndex, segment.lastIndex)
       await this.#statements(segment.lastIndex + 1)
       if (this.#stopped) return
       this.#cleanedTo = segment.lastIndex
-      this.#passEnd = this.#log.segments().at(-1)
     }
+    this.#sweptTo = this.#log.segments().at(-1)
   }
 
   /** The oldest segment with something to be stated anew, if the journal is too large for what lives in it. */
@@ -123,17 +127,15 @@ export class Cleaner {
     const bytes = sealed.reduce((sum, segment) => sum + segment.bytes, 0)
     const live = this.#index.liveBytes(first.firstIndex, last.lastIndex)
     if (bytes <= live * this.#ratio + first.bytes / 4) return undefined
-    // What a pass writes is sealed in its turn: without this, one could be the reason for the next for ever.
-    if (this.#grown() < this.#ownBytes) return undefined
     // Short of space, only what frees much more than it takes.
     const short = this.#log.space === 'low'
     if (short && this.#index.liveBytes(first.firstIndex, first.lastIndex) > first.bytes / 4) return undefined
     return first
   }
 
-  /** Bytes appended since the last pass ended, less what went with the deletion of its last segment. */
+  /** Bytes appended since the last sweep ended, less what went with the deletion of its last segment. */
   #grown(): number {
-    const end = this.#passEnd
+    const end = this.#sweptTo
     if (end === undefined) return Number.POSITIVE_INFINITY
     let bytes = 0
     for (const segment of this.#log.segments()) {

@@ -15,11 +15,16 @@ export interface JournalSpaceParts {
   readonly failed: (error: Error) => void
 }
 
+const lookEveryMs = 20
+
 /** Keeps the journal in proportion to what lives in it: deletes what no longer does, and as master moves what stands in the way. */
 export class JournalSpace {
   readonly #parts: JournalSpaceParts
   readonly #collector: Collector
   #cleaner: Cleaner | undefined
+  #lookedMs = Number.NEGATIVE_INFINITY
+  /** First record of the segment that was being written. */
+  #written = 0
 
   constructor(parts: JournalSpaceParts) {
     this.#parts = parts
@@ -35,6 +40,17 @@ export class JournalSpace {
   demoted(): void {
     this.#cleaner?.stop()
     this.#cleaner = undefined
+  }
+
+  /** Time passed: a segment that has been sealed since is reason for a checkpoint, or what is dead in it would wait for the next. */
+  tick(nowMs: number): void {
+    if (nowMs - this.#lookedMs < lookEveryMs) return
+    this.#lookedMs = nowMs
+    const { firstIndex } = this.#parts.log.segments().at(-1) ?? { firstIndex: 0 }
+    if (firstIndex === this.#written) return
+    const sealed = this.#written !== 0
+    this.#written = firstIndex
+    if (sealed) this.#parts.checkpointWanted()
   }
 
   applied(index: number): void {

@@ -134,6 +134,7 @@ class Rig {
   #start(): void {
     const rig = this
     const log = {
+      space: 'enough',
       get lastIndex() {
         return rig.#lastIndex
       },
