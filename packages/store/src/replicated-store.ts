@@ -231,6 +231,7 @@ export class ReplicatedStore implements MessageStore {
       connected: () => this.#members.connected().map(({ nodeId }) => nodeId),
       commitIndex: () => this.#replica?.core.commitIndex ?? 0,
       send: (to, transfer) => this.#mesh?.sendBulk(to, encodeTransfer(transfer)),
+      covers: (lastEpoch, lastIndex) => this.#replica?.core.coveredBy(lastEpoch, lastIndex) ?? true,
       copied: () => this.#install(),
       failed: (error) => this.#fail(error),
       log: this.#host.log,

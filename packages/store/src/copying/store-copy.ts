@@ -22,7 +22,9 @@ export interface StoreCopyParts {
   readonly clock: Clock
   /** Asks a member for its committed log from a record on; 0 for its beginning. */
   readonly ask: (nodeId: string, fromIndex: number) => void
-  /** The copy is whole and durable, and closed: it can take the store's place. */
+  /** Whether a log that ends so holds everything that this store may have acknowledged. */
+  readonly covers: (lastEpoch: number, lastIndex: number) => boolean
+  /** The copy is whole and durable: it can take the store's place, once it is closed. The store must not change before. */
   readonly complete: () => void
   readonly failed: (error: Error) => void
   readonly log: StoreHost['log']
@@ -36,7 +38,8 @@ export interface StoreCopyParts {
  *
  * Invariants:
  * - The own store stays as it is, and in use, until the copy is whole: then one file names the new generation.
- * - A copy is whole when it is durable up to the record from which on its fold is that of the whole log.
+ * - A copy is whole when it is durable up to the record from which on its fold is that of the whole log, and at least as
+ *   complete as the own log: that may have grown meanwhile, under another master, and what was acknowledged of it counts.
  * - What was copied is kept over an interruption: the next source goes on where the one before stopped. Each piece is verified by its
  *   checksums and by the chain; what does not fit makes it begin anew.
  */
@@ -72,8 +75,8 @@ export class StoreCopy {
     if (nodeId !== this.#source || this.#busy !== undefined || this.#timer === undefined) return
     this.#pause()
     this.#run(async () => {
-      await this.#take(piece)
-      if (!this.#closed) await this.#ask()
+      const more = await this.#take(piece)
+      if (more && !this.#closed) await this.#ask()
     })
   }
 
@@ -128,34 +131,42 @@ export class StoreCopy {
     this.#timer = undefined
   }
 
-  async #take({ start, batches }: LogPiece): Promise<void> {
+  /** @returns Whether there is more to ask for now; otherwise whoever lacks log is told so again. */
+  async #take({ start, batches }: LogPiece): Promise<boolean> {
     let journal = this.#journal
     if (journal !== undefined && start.firstIndex > journal.lastIndex + 1) {
       this.#parts.log('warn', 'the copying of the store begins anew: the log that was still to come is gone')
       await this.#discard()
-      return
+      return true
     }
     if (journal === undefined) {
       await this.#begin(start)
       journal = this.#journal
     }
-    if (journal === undefined || batches.length === 0) return
+    if (journal === undefined) return false
+    if (batches.length > 0 && !(await this.#append(journal, batches))) return true
+    const whole = journal.durableIndex >= journal.start.replayTo
+    if (this.#closed || !whole || !this.#parts.covers(journal.lastEpoch, journal.lastIndex))
+      return batches.length > 0
+    this.#closed = true
+    this.#pause()
+    this.#parts.complete()
+    return false
+  }
+
+  /** @returns Whether the batches fitted; the copy begins anew if not. */
+  async #append(journal: Journal, batches: Buffer): Promise<boolean> {
     const fault = faultOf(journal, batches)
     if (fault !== undefined) {
       this.#parts.log('warn', `the copying of the store begins anew: ${fault}`)
       await this.#discard()
-      return
+      return false
     }
     const spans = spansOf(batches, journal.lastIndex + 1, false)
     const last = spans.at(-1)?.lastIndex ?? 0
     journal.append(batches, journal.lastIndex + 1, last)
     await this.#durable(journal, last)
-    if (this.#closed || journal.durableIndex < journal.start.replayTo) return
-    this.#closed = true
-    this.#pause()
-    await journal.close()
-    this.#journal = undefined
-    this.#parts.complete()
+    return true
   }
 
   async #durable(journal: Journal, index: number): Promise<void> {

@@ -22,6 +22,8 @@ export interface TransfersParts {
   readonly send: (nodeId: string, transfer: Transfer) => void
   /** A copy of the store is whole, as the next generation. */
   readonly copied: () => void
+  /** Whether a log that ends so is at least as complete as the own one. */
+  readonly covers: (lastEpoch: number, lastIndex: number) => boolean
   readonly failed: (error: Error) => void
   readonly log: StoreHost['log']
 }
@@ -78,7 +80,8 @@ export class Transfers {
   /** A member has log that this one needs and no longer gets record by record: copies its store. */
   copyFrom(nodeId: string): void {
     if (this.#closed) return
-    const { disk, directory, generation, segmentBytes, clock, send, copied, failed, log } = this.#parts
+    const { disk, directory, generation, segmentBytes, clock, send, covers, copied, failed, log } =
+      this.#parts
     this.#copy ??= new StoreCopy({
       disk,
       directory,
@@ -89,6 +92,7 @@ export class Transfers {
         this.#copyId = ++this.#lastId
         send(to, { type: 'snapshotRequest', id: this.#copyId, fromIndex, maxBytes: maxTransferBytes })
       },
+      covers,
       complete: copied,
       failed,
       log,

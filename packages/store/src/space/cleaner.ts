@@ -2,7 +2,7 @@ import { StoreError } from '../errors.ts'
 import { batchHeaderBytes, decodeBatchHeader } from '../journal/batch.ts'
 import type { Log, SegmentExtent } from '../journal/log.ts'
 import { readRecords } from '../journal/record.ts'
-import type { MessageIndex } from '../message-index/message-index.ts'
+import { type MessageIndex, recordsPerBucket } from '../message-index/message-index.ts'
 import { EnvelopeCollector, type StoredEnvelope } from './envelope-collector.ts'
 import type { Restatement } from './restatement.ts'
 
@@ -115,15 +115,17 @@ export class Cleaner {
   #nextSegment(): { readonly firstIndex: number; readonly lastIndex: number } | undefined {
     const { position, neededFrom } = this.#index.retained
     // Things that were changed while they were looked at stayed behind.
-    if (position >= this.#restatedAt && neededFrom <= this.#cleanedTo) this.#cleanedTo = neededFrom - 1
+    // What is needed is known by buckets: only a whole one tells that.
+    if (position >= this.#restatedAt && neededFrom + recordsPerBucket <= this.#cleanedTo)
+      this.#cleanedTo = neededFrom - 1
     const from = Math.max(neededFrom, this.#cleanedTo + 1)
     const sealed = this.#log
       .segments()
       .slice(0, -1)
-      .filter(({ lastIndex }) => lastIndex >= from)
+      .filter(({ lastIndex }) => lastIndex >= from && lastIndex <= position)
     const [first] = sealed
     const last = sealed.at(-1)
-    if (first === undefined || last === undefined || last.lastIndex > position) return undefined
+    if (first === undefined || last === undefined) return undefined
     const bytes = sealed.reduce((sum, segment) => sum + segment.bytes, 0)
     const live = this.#index.liveBytes(first.firstIndex, last.lastIndex)
     if (bytes <= live * this.#ratio + first.bytes / 4) return undefined
