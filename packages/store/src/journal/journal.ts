@@ -7,6 +7,7 @@ import { Chain } from './chain.ts'
 import { corrupt, costsNothing, type Damage, damagedRecords, type Hole, withoutRoom } from './damage.ts'
 import { diskFailed, isNoSpace, orDiskFailed } from './disk-failure.ts'
 import { encodeEndMark, endMarkBytes } from './end-mark.ts'
+import { forgiving } from './forgiving-file.ts'
 import { type GroupPart, layOutGroup } from './group.ts'
 import type { EpochStart, Log, LogListener, LogStart, SegmentExtent } from './log.ts'
 import { type RecoveryReport, recover } from './recovery.ts'
@@ -642,7 +643,8 @@ export class Journal implements Log {
       checkPiece(file, segment, chain, offset, Math.min(segment.lastIndex, this.#durableIndex), maxBytes),
     ).catch((error: unknown) => {
       if (segment.removed) return undefined
-      throw error
+      if (this.#unknownDamage(error, segment.firstIndex) === undefined) throw error
+      return { offset: offset + maxBytes, ended: 'damage' as const }
     })
     if (found === undefined || truncations !== this.#truncations)
       return { next: { segment: segment.firstIndex, offset: 0, chain: undefined }, bytes: maxBytes }
@@ -680,8 +682,12 @@ export class Journal implements Log {
 
   /** The segment that an error of a reader is about, unless it was known to be damaged there. */
   #unknownDamage(error: unknown, fromIndex: number): Segment | undefined {
-    if (!(error instanceof StoreError) || error.detail.code !== 'STORE_CORRUPT') return undefined
-    const { file } = error.detail
+    if (!(error instanceof StoreError)) return undefined
+    const { detail } = error
+    // A place that cannot be read is damaged as well.
+    const isUnreadable = detail.code === 'STORE_DISK_FAILED' && detail.operation === 'read'
+    if (!isUnreadable && detail.code !== 'STORE_CORRUPT') return undefined
+    const { file } = detail
     if (this.#files.holding(fromIndex).holeWith(fromIndex) !== undefined) return undefined
     return this.#files.all.find((segment) => segment.path === file)
   }
@@ -693,7 +699,7 @@ export class Journal implements Log {
     const { endOffset, lastIndex } = segment
     const probe = new Segment(segment.path, segment.firstIndex, isLast ? endOffset : segment.capacity)
     const chain = this.#chainAt(segment)
-    await this.#readFile(segment, (file) => scanWithHoles(file, probe, chain, lastIndex))
+    await this.#readFile(segment, (file) => scanWithHoles(forgiving(file), probe, chain, lastIndex))
     if (segment.removed || truncations !== this.#truncations) return
     // The last segment is being written behind what was read.
     segment.holes = isLast
@@ -896,7 +902,7 @@ export class Journal implements Log {
     if (running !== undefined) return running
     const { lastIndex } = segment
     const scan = this.#readFile(segment, async (file) => {
-      await scanWithHoles(file, segment, this.#chainAt(segment), lastIndex)
+      await scanWithHoles(forgiving(file), segment, this.#chainAt(segment), lastIndex)
       segment.lastIndex = lastIndex
       segment.scanned = true
       this.#report(segment)

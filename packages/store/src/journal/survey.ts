@@ -5,6 +5,7 @@ import { type BatchHeader, lastIndexOf } from './batch.ts'
 import { Chain } from './chain.ts'
 import { corrupt, costsNothing, type Damage, holeAt, unknownFormat, withoutRoom } from './damage.ts'
 import { orDiskFailed } from './disk-failure.ts'
+import { forgiving } from './forgiving-file.ts'
 import type { EpochStart, LogStart } from './log.ts'
 import { firstIndexOfName, Segment, segmentPath } from './segment.ts'
 import {
@@ -236,7 +237,10 @@ export class Survey {
       }
       this.scannedSegments++
       const next = segments[place + 1]
-      await this.#withFile(segment.path, (file) => this.#scanOne(file, segment, chain, next))
+      // In the last segment, nothing may pass for a group that was never whole.
+      await this.#withFile(segment.path, (file) =>
+        this.#scanOne(this.#tolerate && next !== undefined ? forgiving(file) : file, segment, chain, next),
+      )
     }
     if (this.damage !== undefined)
       this.tail = new Tail(chain.nextIndex - 1, chain.epoch, chain.checksum ?? 0, chain.timeMs)

@@ -1,5 +1,6 @@
-import { SeededRandom, VirtualClock } from '@levelmq/testkit'
+import { SeededRandom, VirtualClock, VirtualDisk } from '@levelmq/testkit'
 import { describe, expect, test, vi } from 'vitest'
+import type { DiskFile } from '../../../src/io/disk.ts'
 import type { Damage } from '../../../src/journal/damage.ts'
 import type { Journal } from '../../../src/journal/journal.ts'
 import { Scrubber } from '../../../src/journal/scrubber.ts'
@@ -341,12 +342,66 @@ function epochStartsOf(batches: readonly Buffer[], upTo: number): { epoch: numbe
   return starts
 }
 
+/** A disk with a sector of one file that cannot be read until it is written. */
+class ScratchedDisk extends VirtualDisk {
+  scratch: { readonly path: string; readonly offset: number } | undefined
+
+  override async open(path: string, mode: 'create' | 'write' | 'read'): Promise<DiskFile> {
+    const file = await super.open(path, mode)
+    const hits = (from: number, length: number): boolean =>
+      this.scratch?.path === path && from < this.scratch.offset + 512 && from + length > this.scratch.offset
+    return {
+      read: async (into, at, length, position) => {
+        if (hits(position, length)) throw Object.assign(new Error('EIO'), { code: 'EIO' })
+        return await file.read(into, at, length, position)
+      },
+      write: async (chunks, position) => {
+        if (hits(position, Buffer.concat(chunks).length)) this.scratch = undefined
+        await file.write(chunks, position)
+      },
+      allocate: (bytes) => file.allocate(bytes),
+      sync: () => file.sync(),
+      size: () => file.size(),
+      close: () => file.close(),
+    }
+  }
+}
+
 function countOf(bytes: Buffer): number {
   let count = 0
   for (let at = 0; at < bytes.length; at += 64 + bytes.readUInt32LE(at + 28))
     count += bytes.readUInt32LE(at + 24)
   return count
 }
+
+describe('unreadable sectors', () => {
+  for (const found of ['at open', 'by a reader', 'by the scrubber']) {
+    test(`found ${found}: repaired like other damage (S27, S32, T9)`, async () => {
+      const { disk: plain, peer, batches } = await written()
+      const disk = new ScratchedDisk(new SeededRandom(1))
+      for (const path of plain.paths()) disk.place(path, plain.content(path))
+      const [, second = ''] = segmentsOf(disk)
+      if (found === 'at open') disk.scratch = { path: second, offset: 1024 }
+      const { log, ear, damage } = await open(disk, { tolerate: true, windowBytes: 0 })
+      disk.scratch ??= { path: second, offset: 1024 }
+      if (found === 'by a reader')
+        await expect(everyBatch(log)).rejects.toMatchObject({ code: 'STORE_CORRUPT' })
+      if (found === 'by the scrubber') {
+        const clock = new VirtualClock()
+        const parts = { bytesPerSecond: 1e6, pieceBytes: 700, restMs: 1000, troubled: fail }
+        const scrubber = new Scrubber({ journal: log, clock, ...parts })
+        scrubber.start()
+        while (scrubber.lastPassMs === undefined) await clock.run(100)
+        await scrubber.stop()
+      }
+      expect([damage, ...ear.damages].find((each) => each !== undefined)?.file).toBe(second)
+      await repairAll(log, peer)
+      expect(disk.scratch).toBeUndefined()
+      await log.close()
+      expect(await everyBatch((await open(disk)).log)).toEqual(batches)
+    })
+  }
+})
 
 describe('scrubber (S32)', () => {
   test('reads everything at its rate, piece by piece, and tells when a pass ended', async () => {
@@ -428,13 +483,13 @@ describe('scrubber (S32)', () => {
     expect(disk.paths()).toContain(`${directory}/start`)
   })
 
-  test('a disk that cannot be read is told, and tried again', async () => {
+  test('a file that cannot be opened is told, and tried again', async () => {
     const { disk } = await written()
     const { log } = await open(disk)
     const clock = new VirtualClock()
     const troubled = vi.fn()
     const scrubber = new Scrubber({ journal: log, clock, bytesPerSecond: 1e6, restMs: 1000, troubled })
-    disk.failNext({ operation: 'read', code: 'EIO' })
+    disk.failNext({ operation: 'open', path: '.log', code: 'EIO' })
     scrubber.start()
     await clock.run(100)
     expect(troubled).toHaveBeenCalledWith(expect.objectContaining({ code: 'STORE_DISK_FAILED' }))
