@@ -118,6 +118,8 @@ export class SimulatedCluster {
   /** Of the masters that see no majority of the others: since when. */
   readonly #alone = new Map<SimulatedBroker, number>()
   #lookMs = 0
+  /** Of processes that wait for records that others may not have: since when. */
+  readonly #hopeless = new Map<SimulatedProcess, number>()
   #voters: readonly Voter[] = []
   #configuredAt = 0
   /** By store: its last record when it was last seen. */
@@ -483,10 +485,7 @@ export class SimulatedCluster {
       return
     }
     const replace = error instanceof StoreError && error.code === 'STORE_CORRUPT'
-    if (replace && !node.damaged) {
-      node.damaged = true
-      this.losses++
-    }
+    if (replace) this.#lost(node)
     this.scheduler.in(this.dice.range(0, 20), () => {
       if (node.process !== process) return
       this.kill(node, 'exited', this.dice.range(0, 200))
@@ -639,6 +638,7 @@ export class SimulatedCluster {
   /** S13: a master that sees no majority steps down in time, and does not keep its clients waiting (H8). */
   #checkMajorities(): void {
     this.#lookMs = this.scheduler.nowMs + 10
+    this.#tendDamaged()
     const { nowMs } = this.scheduler
     for (const node of this.nodes) {
       const { broker, process } = node
@@ -651,6 +651,32 @@ export class SimulatedCluster {
       if (nowMs - sinceMs > this.scenario.electionTimeoutMs * 1.1 + 50)
         throw new Violation(`S13: ${broker.name} has seen no majority since ${sinceMs}, and is still master`)
     }
+  }
+
+  /**
+   * What a damaged store waits for may be gone everywhere else, with the log that was not needed any more: then whoever runs it gives
+   * it an empty disk, and it copies the whole store.
+   */
+  #tendDamaged(): void {
+    for (const node of this.nodes) {
+      const { process, store } = node
+      if (process === undefined || process.paused || node.opened || !(node.damaged || node.forgetful))
+        continue
+      if (store?.status().waitingFor?.startsWith('a member that has records') !== true)
+        this.#hopeless.delete(process)
+      else if (!this.#hopeless.has(process)) this.#hopeless.set(process, this.scheduler.nowMs)
+      else if (this.scheduler.nowMs - (this.#hopeless.get(process) ?? 0) > 3000) {
+        this.#lost(node)
+        this.kill(node, 'exited', 0)
+        this.replaceDisk(node)
+      }
+    }
+  }
+
+  #lost(node: SimulatedNode): void {
+    if (node.damaged) return
+    node.damaged = true
+    this.losses++
   }
 
   /** S6: what anyone takes for committed is on a majority of the disks. */

@@ -1,3 +1,4 @@
+import { StoreError } from '../../../src/errors.ts'
 import type { MasterSession, MessageStore, StoreListener } from '../../../src/message-store.ts'
 import {
   type CommittedLog,
@@ -258,8 +259,7 @@ export class SimulatedBroker implements StoreListener {
     const id = this.#producer(session, producer.id)
     for (let left = 1 + dice.below(mix.burst); left > 0; left--) {
       const sequence = this.#nextOf(producer)
-      if (sequence === undefined) break
-      this.#sendOne(session, producer, id, sequence)
+      if (sequence === undefined || !this.#sendOne(session, producer, id, sequence)) break
     }
     if (dice.chance(0.3) && this.session === session) session.flush()
   }
@@ -283,19 +283,21 @@ export class SimulatedBroker implements StoreListener {
     return Buffer.concat([Buffer.from(`${id}:${sequence} `), Buffer.alloc(bytes, sequence & 0xff)])
   }
 
-  #sendOne(session: MasterSession, producer: Producer, id: number, sequence: number): void {
+  /** @returns Whether the store took it. */
+  #sendOne(session: MasterSession, producer: Producer, id: number, sequence: number): boolean {
     const { log, dice } = this.#world
     const envelope = producer.open.get(sequence) ?? Buffer.alloc(0)
     const queue = this.#queues.get(dice.pick(this.#world.mix.queues)) ?? 0
     const headBytes = dice.below(envelope.length)
     const copy = Buffer.from(envelope)
-    const index = session.addMessage(
-      queue,
-      id,
-      sequence,
-      copy.subarray(0, headBytes),
-      copy.subarray(headBytes),
-    )
+    let index: number
+    try {
+      index = session.addMessage(queue, id, sequence, copy.subarray(0, headBytes), copy.subarray(headBytes))
+    } catch (error) {
+      // A definite refusal (S30): the producer tries again later.
+      if (error instanceof StoreError && error.code === 'STORE_FULL') return false
+      throw error
+    }
     copy.fill(0xee) // The arguments belong to the caller again.
     producer.sentHere.add(sequence)
     const key = keyOf(envelope)
@@ -308,6 +310,7 @@ export class SimulatedBroker implements StoreListener {
     }
     if (index > 0) this.#appended(session, index, messageRecord(queue, id, sequence, envelope), done)
     else this.#waitFor(-index, done)
+    return true
   }
 
   #producer(session: MasterSession, name: string): number {
