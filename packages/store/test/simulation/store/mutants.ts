@@ -79,12 +79,18 @@ export const mutants: readonly Mutant[] = [
       },
     ],
     flavour: 'coups',
-    within: 60,
+    within: 400,
   },
   {
     name: 'cuts the log at the first damage',
     rule: 'H6',
-    edits: [{ file: 'journal/survey.ts', find: "verdict.kind === 'proven'", replace: 'lastIndex < 0' }],
+    edits: [
+      {
+        file: 'journal/survey.ts',
+        find: "if (verdict.kind === 'proven')\n",
+        replace: "if (verdict.kind === 'proven' && lastIndex < 0)\n",
+      },
+    ],
     flavour: 'rot',
     within: 60,
   },
@@ -126,13 +132,7 @@ export const mutants: readonly Mutant[] = [
         file: 'journal/recovery.ts',
         find: '  await survey.run()\n',
         replace:
-          '  await survey.run()\n  const proven = (survey as unknown as { provenIndex?: number }).provenIndex\n  if (again !== true && proven !== undefined && proven >= Math.max(1, verifiedTo) && proven < survey.tail.lastIndex) {\n    await noteTruncation(disk, directory, proven)\n    return recover(disk, directory, verifiedTo, epochStarts, owed, true)\n  }\n',
-      },
-      {
-        file: 'journal/recovery.ts',
-        find: '  owed?: (position: Position) => Promise<void>,\n): Promise<Recovered> {',
-        replace:
-          '  owed?: (position: Position) => Promise<void>,\n  again?: boolean,\n): Promise<Recovered> {',
+          '  await survey.run()\n  const proven = (survey as unknown as { provenIndex?: number }).provenIndex\n  if (!("again" in options) && survey.damage === undefined && proven !== undefined && proven >= Math.max(1, verifiedTo) && proven < survey.tail.lastIndex) {\n    await noteTruncation(disk, directory, proven)\n    return recover(disk, directory, verifiedTo, epochStarts, { ...options, again: true } as never)\n  }\n',
       },
       {
         file: 'journal/recovery.ts',
@@ -204,7 +204,7 @@ export const mutants: readonly Mutant[] = [
       },
     ],
     flavour: 'cache',
-    within: 40,
+    within: 200,
   },
   {
     name: 'accepts appends of an older epoch',
@@ -297,7 +297,7 @@ export const mutants: readonly Mutant[] = [
         replace: 'if (message.previousIndex > this.#tail.lastIndex) {',
       },
     ],
-    within: 20,
+    within: 50,
   },
   {
     name: 'dispatches without a lease',
@@ -366,7 +366,7 @@ export const mutants: readonly Mutant[] = [
       },
     ],
     flavour: 'cache',
-    within: 10,
+    within: 40,
   },
   {
     name: 'trusts what it reads from the page cache after a restart',
@@ -384,7 +384,7 @@ export const mutants: readonly Mutant[] = [
       },
     ],
     flavour: 'cache',
-    within: 10,
+    within: 200,
   },
   {
     name: 'cuts its log without a note of it',
@@ -402,7 +402,7 @@ export const mutants: readonly Mutant[] = [
       },
     ],
     flavour: 'truncations',
-    within: 60,
+    within: 200,
   },
   {
     name: 'writes into a segment whose name may be lost',
