@@ -392,7 +392,7 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         file: 'journal/journal.ts',
-        find: '    await noteTruncation(this.#disk, this.#directory, index)\n',
+        find: '    await this.#writeSmall(() => noteTruncation(this.#disk, this.#directory, index))\n',
         replace: '    void noteTruncation\n',
       },
       {
