@@ -54,6 +54,8 @@ export const directory = '/store'
 const port = 61619
 const maxProducers = 1000
 const maxGaps = 100
+/** What a store waits for that has found damage. */
+const repairing = 'a member that has records'
 const zooKeeperPath = '/levelmq'
 
 /** One machine: what outlives its processes, and the process that runs on it at present. */
@@ -323,7 +325,7 @@ export class SimulatedCluster {
   }
 
   #start(node: SimulatedNode): void {
-    if (node.process !== undefined || (this.absent.includes(node) && this.scenario.awayAtHeal === 'down'))
+    if (node.process !== undefined || (this.absent.includes(node) && this.scenario.awayAtHeal !== 'cut off'))
       return
     this.scheduler.note(`${node.name} starts`)
     const process = new SimulatedProcess(node.name, this.scheduler, this.dice.fork(), node.clock)
@@ -524,8 +526,11 @@ export class SimulatedCluster {
   }
 
   #rememberEnd(node: SimulatedNode): void {
-    if (!node.opened || node.store === undefined) return
-    const { durableIndex, position } = node.store.status()
+    const { store } = node
+    // One that ends while it is being repaired may not know any more how far its log had reached.
+    if (!node.opened && store?.status().waitingFor?.startsWith(repairing)) node.forgetful = true
+    if (!node.opened || store === undefined) return
+    const { durableIndex, position } = store.status()
     Object.assign(node, { durableIndex, generation: generationOf(node.disk) })
     this.#held.set(node.storeUuid, position.index)
   }
@@ -662,8 +667,7 @@ export class SimulatedCluster {
       const { process, store } = node
       if (process === undefined || process.paused || node.opened || !(node.damaged || node.forgetful))
         continue
-      if (store?.status().waitingFor?.startsWith('a member that has records') !== true)
-        this.#hopeless.delete(process)
+      if (store?.status().waitingFor?.startsWith(repairing) !== true) this.#hopeless.delete(process)
       else if (!this.#hopeless.has(process)) this.#hopeless.set(process, this.scheduler.nowMs)
       else if (this.scheduler.nowMs - (this.#hopeless.get(process) ?? 0) > 3000) {
         this.#lost(node)
