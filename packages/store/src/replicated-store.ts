@@ -494,13 +494,14 @@ export class ReplicatedStore implements MessageStore {
     const directory = this.#directory()
     const clusters = new ClusterHistory(cluster, directory.configurations)
     const { identity, journal, log, epochStarts, commitIndex, applier, promise, promiseFile } = directory
-    const { sync, weight, electionTimeoutMs, asyncBufferSize } = this.#settings
+    const { sync, weight, electionTimeoutMs, asyncBufferSize, logSize } = this.#settings
     const replica = new Replica({
       log,
       applier,
       clusters,
       clock: this.#clock,
-      roomBytes: asyncBufferSize,
+      // What is under way when the disk turns out to be full has to fit into what is left of the segment, with room for what frees space.
+      roomBytes: Math.min(asyncBufferSize, logSize / 2),
       consensus: {
         nodeId: identity.nodeId,
         storeUuid: identity.storeUuid,

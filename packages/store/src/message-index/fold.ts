@@ -31,7 +31,7 @@ class Queue implements Stated {
 }
 
 /** The last configuration record, with its index. */
-export class Configuration implements Stated {
+class Configuration implements Stated {
   readonly index: number
   readonly json: string
   statedAt: number

@@ -130,7 +130,7 @@ export function damageOf(error: unknown): string | undefined {
 }
 
 /** Whether there was no space to write; LevelDB tells the cause of an I/O error only in words. */
-export function isDiskFull(error: unknown): boolean {
+function isDiskFull(error: unknown): boolean {
   return /No space left on device|Disk quota exceeded/.test(levelErrorOf(error).message)
 }
 
