@@ -354,6 +354,8 @@ export class SimulatedCluster {
       {
         memberInfo: { name: node.name },
         log: (level, message) => {
+          // If it ends before it is repaired it may not know any more how far its log had reached.
+          if (message.includes('are damaged: asking')) node.forgetful = true
           if (process.alive && level !== 'debug') this.scheduler.note(`${node.name} ${level}: ${message}`)
         },
       },
@@ -527,8 +529,6 @@ export class SimulatedCluster {
 
   #rememberEnd(node: SimulatedNode): void {
     const { store } = node
-    // One that ends while it is being repaired may not know any more how far its log had reached.
-    if (!node.opened && store?.status().waitingFor?.startsWith(repairing)) node.forgetful = true
     if (!node.opened || store === undefined) return
     const { durableIndex, position } = store.status()
     Object.assign(node, { durableIndex, generation: generationOf(node.disk) })
