@@ -106,7 +106,7 @@ class StoreSimulation {
   #chooseAbsent(): void {
     const { awayAtHeal } = this.#cluster.scenario
     // After a loss of power everybody may have to be there, to know what a doubtful tail was (S27).
-    if (this.#cluster.nodes.some(({ opened }) => !opened)) return
+    if (this.#cluster.nodes.some(({ opened, process }) => !opened || process === undefined)) return
     // Until it is founded, all have to be there.
     if (awayAtHeal === 'nobody' || this.#cluster.log.lastIndex === 0) return
     const left = Math.floor((this.#cluster.nodes.length - 1) / 2) - this.#cluster.losses
