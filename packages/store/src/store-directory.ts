@@ -122,6 +122,9 @@ export async function openStoreDirectory(
     let opened = await openJournal(journalOptions)
     while (opened.damage !== undefined && mender !== undefined) {
       const damaged = opened.log
+      // A loss of power in the middle of the repair may leave less than there is: what was here stays owed until it is there again.
+      const index = Math.max(damaged.lastIndex, opened.damage.toIndex)
+      await journalOptions.owed({ epoch: damaged.lastEpoch, index })
       await mender.damaged(identity, damaged).finally(() => damaged.close())
       // What was damaged may have held anything: it is recovered as if it had just been found.
       opened = await openJournal(journalOptions)

@@ -1,5 +1,6 @@
 import { StoreError } from '../errors.ts'
 import { batchHeaderBytes, decodeBatchHeader } from '../journal/batch.ts'
+import { batchesUpTo } from '../journal/batch-run.ts'
 import type { Log, SegmentExtent } from '../journal/log.ts'
 import { readRecords } from '../journal/record.ts'
 import { type MessageIndex, recordsPerBucket } from '../message-index/message-index.ts'
@@ -150,7 +151,7 @@ export class Cleaner {
   async #messages(fromIndex: number, lastIndex: number): Promise<void> {
     for (let next = fromIndex; next <= lastIndex && !this.#stopped; ) {
       const collector = new EnvelopeCollector()
-      const bytes = await this.#log.read(next, roundBytes)
+      const bytes = batchesUpTo(await this.#log.read(next, roundBytes), lastIndex)
       for (let at = 0; at < bytes.length; ) {
         const header = decodeBatchHeader(bytes, at)
         if (typeof header === 'string') throw new Error(`a verified batch has a wrong ${header}`)

@@ -70,6 +70,7 @@ test('T3: the longer tail of a master that was cut off yields to what the majori
     {
       scenario: {
         electionTimeoutMs: 1000,
+        logSize: 1024 * 1024,
         workload: {
           producers: 4,
           queues: ['one'],
