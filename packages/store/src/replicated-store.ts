@@ -215,8 +215,12 @@ export class ReplicatedStore implements MessageStore {
     this.#scrubber.start()
   }
 
-  /** The journal is open, if maybe damaged. */
-  #entered(identity: StoreIdentity, journal: Journal): void {
+  /**
+   * The journal is open, if maybe damaged.
+   *
+   * @param copied - The store is not in use yet: hears that a copy is there to take its place.
+   */
+  #entered(identity: StoreIdentity, journal: Journal, copied?: () => void): void {
     if (this.#journal === journal) return
     this.#identity = identity
     this.#journal = journal
@@ -232,7 +236,8 @@ export class ReplicatedStore implements MessageStore {
       commitIndex: () => this.#replica?.core.commitIndex ?? 0,
       send: (to, transfer) => this.#mesh?.sendBulk(to, encodeTransfer(transfer)),
       covers: (lastEpoch, lastIndex) => this.#replica?.core.coveredBy(lastEpoch, lastIndex) ?? true,
-      copied: () => this.#install(),
+      replaceable: copied !== undefined,
+      copied: copied ?? (() => this.#install()),
       failed: (error) => this.#fail(error),
       log: this.#host.log,
     })
@@ -242,14 +247,20 @@ export class ReplicatedStore implements MessageStore {
     return {
       damaged: async (identity, journal) => {
         // It takes part in nothing until it has back what it had: it only asks, whoever is master.
-        this.#entered(identity, journal)
+        const copied = Promise.withResolvers<void>()
+        this.#entered(identity, journal, copied.resolve)
         await this.#openNetwork()
         this.#refuseIfClosing()
         this.#startElector()
         if (this.#ticker === undefined) this.#tick()
-        await Promise.race([this.#transfers?.repairer.repair(), this.#closeCalled.promise])
+        const outcome = await Promise.race([
+          this.#transfers?.repairer.repair().then(() => 'repaired' as const),
+          copied.promise.then(() => 'copied' as const),
+          this.#closeCalled.promise.then(() => 'repaired' as const),
+        ])
         this.#refuseIfClosing()
         await this.#transfers?.close()
+        return outcome ?? 'repaired'
       },
       mend: async () => {
         await Promise.race([this.#transfers?.repairer.repair(), this.#closeCalled.promise])

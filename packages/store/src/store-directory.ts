@@ -5,7 +5,7 @@ import { covers } from './consensus/debt.ts'
 import { type EpochPromise, PromiseFile } from './consensus/promise-file.ts'
 import { MendedLog } from './copying/mended-log.ts'
 import { StoreError } from './errors.ts'
-import { generationIn } from './generation.ts'
+import { generationIn, removeGeneration } from './generation.ts'
 import type { Clock } from './io/clock.ts'
 import type { Disk } from './io/disk.ts'
 import type { Random } from './io/random.ts'
@@ -35,8 +35,11 @@ export interface DirectoryListener extends LogListener {
 
 /** Repairs a journal from other members (rule S27). */
 export interface Mender {
-  /** The journal was found damaged while it was opened; resolves when it is whole. Nothing else of the store is open yet. */
-  damaged(identity: StoreIdentity, journal: Journal): Promise<void>
+  /**
+   * The journal was found damaged while it was opened; resolves when it is whole, or when a copy of another member's is there as the next
+   * generation, if no member has what is damaged. Nothing else of the store is open yet.
+   */
+  damaged(identity: StoreIdentity, journal: Journal): Promise<'repaired' | 'copied'>
   /** The same for the open store. */
   mend(): Promise<void>
 }
@@ -125,7 +128,16 @@ export async function openStoreDirectory(
       // A loss of power in the middle of the repair may leave less than there is: what was here stays owed until it is there again.
       const index = Math.max(damaged.lastIndex, opened.damage.toIndex)
       await journalOptions.owed({ epoch: damaged.lastEpoch, index })
-      await mender.damaged(identity, damaged).finally(() => damaged.close())
+      const outcome = await mender.damaged(identity, damaged).finally(() => damaged.close())
+      if (outcome === 'copied') {
+        for (const close of closers.splice(0).reverse()) await close()
+        await writeIdentity(disk, directory, { ...identity, generation: generation + 1 })
+        await removeGeneration(disk, directory, generation)
+        log('warn', 'the damaged store was replaced by a copy of another member', {
+          generation: generation + 1,
+        })
+        return await openStoreDirectory(settings, environment, listener, log, mender)
+      }
       // What was damaged may have held anything: it is recovered as if it had just been found.
       opened = await openJournal(journalOptions)
     }

@@ -15,6 +15,8 @@ export interface RepairerParts {
   readonly members: () => readonly string[]
   /** Asks a member for the batches that hold these records. */
   readonly ask: (nodeId: string, fromIndex: number, toIndex: number) => void
+  /** No member that is connected has what is missing; they are asked again all the same. */
+  readonly inVain: () => void
   readonly log: StoreHost['log']
 }
 
@@ -113,6 +115,7 @@ export class Repairer {
     if (this.#closed || this.#writing || damage === undefined) return
     const nodeId = this.#parts.members().find((each) => !this.#inVain.has(each))
     if (nodeId === undefined) {
+      if (this.#inVain.size > 0) this.#parts.inVain()
       this.#timer = this.#parts.clock.setTimer(againMs, () => {
         this.#inVain.clear()
         this.#ask()

@@ -20,6 +20,8 @@ export interface TransfersParts {
   readonly commitIndex: () => number
   readonly connected: () => readonly string[]
   readonly send: (nodeId: string, transfer: Transfer) => void
+  /** The store is not in use: if nobody has what is damaged in it, a copy of another one is to take its place. */
+  readonly replaceable: boolean
   /** A copy of the store is whole, as the next generation. */
   readonly copied: () => void
   /** Whether a log that ends so is at least as complete as the own one. */
@@ -62,6 +64,10 @@ export class Transfers {
           toIndex,
           maxBytes: maxTransferBytes,
         })
+      },
+      inVain: () => {
+        const [member] = connected()
+        if (parts.replaceable && member !== undefined) this.copyFrom(member)
       },
       log,
     })

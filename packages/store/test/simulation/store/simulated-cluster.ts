@@ -669,7 +669,7 @@ export class SimulatedCluster {
         continue
       if (store?.status().waitingFor?.startsWith(repairing) !== true) this.#hopeless.delete(process)
       else if (!this.#hopeless.has(process)) this.#hopeless.set(process, this.scheduler.nowMs)
-      else if (this.scheduler.nowMs - (this.#hopeless.get(process) ?? 0) > 3000) {
+      else if (this.scheduler.nowMs - (this.#hopeless.get(process) ?? 0) > 20_000) {
         this.#lost(node)
         this.kill(node, 'exited', 0)
         this.replaceDisk(node)
