@@ -366,7 +366,7 @@ export const mutants: readonly Mutant[] = [
       },
     ],
     flavour: 'cache',
-    within: 40,
+    within: 300,
   },
   {
     name: 'trusts what it reads from the page cache after a restart',
