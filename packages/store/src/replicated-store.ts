@@ -1,5 +1,6 @@
 import { ClusterAdministration } from './cluster-administration.ts'
 import { ClusterHistory } from './cluster-history.ts'
+import { covers } from './consensus/debt.ts'
 import type { Configuration } from './consensus/electorate.ts'
 import { Transfers } from './copying/transfers.ts'
 import type { ElectionFacts, Elector, StandReason } from './election/elector.ts'
@@ -235,7 +236,13 @@ export class ReplicatedStore implements MessageStore {
       connected: () => this.#members.connected().map(({ nodeId }) => nodeId),
       commitIndex: () => this.#replica?.core.commitIndex ?? 0,
       send: (to, transfer) => this.#mesh?.sendBulk(to, encodeTransfer(transfer)),
-      covers: (lastEpoch, lastIndex) => this.#replica?.core.coveredBy(lastEpoch, lastIndex) ?? true,
+      covers: (lastEpoch, lastIndex) => {
+        const core = this.#replica?.core
+        if (core !== undefined) return core.coveredBy(lastEpoch, lastIndex)
+        // A damaged store, which takes part in nothing: what it had counts, the damaged part as well.
+        const index = Math.max(journal.lastIndex, journal.damage?.toIndex ?? 0)
+        return covers({ epoch: lastEpoch, index: lastIndex }, { epoch: journal.lastEpoch, index })
+      },
       replaceable: copied !== undefined,
       copied: copied ?? (() => this.#install()),
       failed: (error) => this.#fail(error),

@@ -63,6 +63,11 @@ export class StoreCopy {
     return { index: this.#journal?.lastIndex ?? 0, of: this.#journal?.start.replayTo ?? 0 }
   }
 
+  /** Whether an answer is awaited, or being taken. */
+  get underWay(): boolean {
+    return this.#timer !== undefined || this.#busy !== undefined
+  }
+
   /** A member has the log that is needed: goes on with it, unless it is already under way. */
   from(nodeId: string): void {
     if (this.#closed || (this.#source === nodeId && this.#timer !== undefined)) return

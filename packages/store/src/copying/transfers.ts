@@ -44,6 +44,8 @@ export class Transfers {
   #copy: StoreCopy | undefined
   #lastId = 0
   #copyId = 0
+  /** Members that a copy was asked of, for lack of what is damaged. */
+  #tried = 0
   #repairId = 0
   #closed = false
 
@@ -66,8 +68,11 @@ export class Transfers {
         })
       },
       inVain: () => {
-        const [member] = connected()
-        if (parts.replaceable && member !== undefined) this.copyFrom(member)
+        if (!parts.replaceable || this.#copy?.underWay === true) return
+        // One after the other: a member that is blank, or damaged itself, has nothing to give.
+        const members = connected()
+        const member = members[this.#tried++ % members.length]
+        if (member !== undefined) this.copyFrom(member)
       },
       log,
     })
